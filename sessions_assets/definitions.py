@@ -1,0 +1,19 @@
+"""The list of what Dagster loads."""
+
+import dagster as dg
+
+from sessions_assets.assets import build_assets
+from sessions_assets.resources import Settings, build_resources
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Put assets and resources together for these settings."""
+    return dg.Definitions(
+        assets=build_assets(settings),
+        resources=build_resources(settings),
+        # One process and so one JVM a run: starting one for each step would cost more than a day's work.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions(Settings.from_environment())

@@ -1,0 +1,323 @@
+"""What happens to a delivery: it is landed (files to raw_events), then applied (raw_events to ods_sessions).
+
+Knows the order of reads and commits, what is refused, and the numbers of a run. Must not know Dagster, the
+environment, file formats or how a session is computed.
+
+A crash between two commits needs no repair. The ledger row of a landing goes first and comes back last: in between
+ods_sessions refuses the day as not delivered. An application is one MERGE, and doing it again changes nothing.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+from pyspark import StorageLevel
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets import events
+from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
+from sessions_assets.lake import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Lake, LakeError
+from sessions_assets.landing import Delivery, DeliveryError, Landing, read_rows
+from sessions_assets.sessions import (
+    DELETE,
+    INSERT,
+    UPDATE,
+    SessionRule,
+    changes,
+    earliest_changes,
+    held_elsewhere,
+)
+
+_log = logging.getLogger(__name__)
+
+# The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
+_BROADCAST_KEYS = 1_000_000
+
+SESSION_FATES = ("opened", "extended", "joined", "split")
+
+
+@dataclass
+class LandedDay:
+    """The numbers of one landed batch; rows, by reason and by days between event date and arrival."""
+
+    source: str
+    additional_columns: tuple[str, ...] = ()
+    rows_delivered: int = 0
+    rows_accepted: int = 0
+    quarantined: dict[str, int] = field(default_factory=dict)
+    late_by_days: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class AppliedDay:
+    """The numbers of one applied day: accepted rows, the events it was the first to bring, those in no session."""
+
+    rows_accepted: int
+    rows_inserted: int = 0
+    events_first_seen: int = 0
+    empty_events: int = 0
+
+    @property
+    def duplicates(self) -> int:
+        """Count the accepted rows that repeat another one, of this batch or of an earlier arrival day."""
+        return self.rows_accepted - self.events_first_seen
+
+
+@dataclass
+class AppliedRun:
+    """The numbers of one application of one or more days: of each day, rows by change, sessions by fate."""
+
+    days: dict[date, AppliedDay]
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
+    sessions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SESSION_FATES, 0))
+    version: int = 0
+
+
+def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int) -> dict[date, LandedDay]:
+    """Replace the raw partitions of these days by their batches, and quarantine what is no event.
+
+    Returns:
+        The numbers of each day that has a batch; a day without one is left out.
+
+    Raises:
+        DeliveryError: no day has a batch, or a batch cannot be taken; nothing has been written then.
+    """
+    deliveries = landing.find(days)
+    if not deliveries:
+        raise DeliveryError(landing.missing(days[0]))
+    layouts = landing.layouts(lake.spark, list(deliveries.values()))
+    rows = read_rows(lake.spark, layouts)
+    landed = {day: LandedDay(found.source) for day, found in deliveries.items()}
+    for layout, files in layouts.items():
+        for day in landed.keys() & {d for d, found in deliveries.items() if set(files) & set(found.files)}:
+            landed[day].additional_columns += layout.additional
+    _count_delivered(rows, landed)
+    lake.forget_landed(landed)
+    _write_raw(lake, events.typed(rows, lateness_days), landed)
+    _count_landed(lake, landed)
+    lake.record_landed([_ledger_row(found, landed[day]) for day, found in deliveries.items()])
+    return landed
+
+
+def _count_delivered(rows: DataFrame, landed: dict[date, LandedDay]) -> None:
+    try:
+        counts = rows.groupBy(ARRIVAL_DAY).count().collect()
+    except PySparkException as error:
+        if not (error.getCondition() or "").startswith("FAILED_READ_FILE"):
+            raise
+        raise DeliveryError(str(error).partition("\n")[0]) from error
+    for row in counts:
+        landed[row[ARRIVAL_DAY]].rows_delivered = row["count"]
+
+
+def _write_raw(lake: Lake, rows: DataFrame, landed: dict[date, LandedDay]) -> None:
+    lake.replace_days(RAW_EVENTS, landed, rows.where(F.col("reason").isNull()))
+    lake.replace_days(RAW_QUARANTINE, landed, rows.where(F.col("reason").isNotNull()))
+
+
+def _count_landed(lake: Lake, landed: dict[date, LandedDay]) -> None:
+    """Count what the tables hold of each day, and make sure that no row got lost."""
+    days_late = F.date_diff(ARRIVAL_DAY, F.to_date("timestamp")).cast("string")
+    no_reason = F.lit(None).cast("string")
+    raw = lake.read_days(RAW_EVENTS, landed).select(
+        ARRIVAL_DAY, no_reason.alias("reason"), days_late.alias("days_late")
+    )
+    refused = lake.read_days(RAW_QUARANTINE, landed).select(ARRIVAL_DAY, "reason", F.lit(None).alias("days_late"))
+    for row in raw.union(refused).groupBy(ARRIVAL_DAY, "reason", "days_late").count().collect():
+        day = landed[row[ARRIVAL_DAY]]
+        if row["reason"]:
+            day.quarantined[row["reason"]] = row["count"]
+        else:
+            day.rows_accepted += row["count"]
+            day.late_by_days[int(row["days_late"])] = row["count"]
+    for name, day in landed.items():
+        kept = day.rows_accepted + sum(day.quarantined.values())
+        if day.rows_delivered != kept:
+            raise LakeError(
+                f"batch {name} has {day.rows_delivered} rows, but {kept} were kept: file changed meanwhile?"
+            )
+
+
+def _ledger_row(delivery: Delivery, landed: LandedDay) -> Row:
+    return Row(
+        _updated_at=delivery.day,
+        source=delivery.source,
+        fingerprint=delivery.fingerprint,
+        rows_delivered=landed.rows_delivered,
+        rows_accepted=landed.rows_accepted,
+        rows_quarantined=sum(landed.quarantined.values()),
+        landed_at=datetime.now(UTC),
+        applied_at=None,
+    )
+
+
+def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
+    """Bring ods_sessions to what the rule says now that these days are delivered (S14 to S19).
+
+    Returns:
+        The numbers of the run; a day that was not delivered is left out.
+
+    Raises:
+        LakeError: no day was delivered, a raw partition is not the one the ledger knows, or the table was built
+            under another rule; nothing has been written then.
+    """
+    ledger = lake.ledger(days)
+    if not ledger:
+        raise LakeError(f"no batch of {', '.join(map(str, days))} was delivered: materialize raw_events first")
+    lake.create(ODS_SESSIONS, rule.as_properties())
+    _check_rule(lake, rule)
+    run = AppliedRun({day: AppliedDay(row["rows_accepted"]) for day, row in sorted(ledger.items())})
+    batch = lake.read_days(RAW_EVENTS, list(run.days)).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        changed = _changes(lake, batch, run, rule)
+        if changed is not None:
+            _merge(lake, changed, run)
+    finally:
+        batch.unpersist()
+    lake.record_applied(run.days, datetime.now(UTC))
+    run.version = lake.version(ODS_SESSIONS)
+    return run
+
+
+def _check_rule(lake: Lake, rule: SessionRule) -> None:
+    stored = lake.properties(ODS_SESSIONS)
+    differing = {name: value for name, value in rule.as_properties().items() if stored.get(name) != value}
+    if differing:
+        built_with = ", ".join(f"{name}={stored.get(name)}" for name in differing)
+        asked_for = ", ".join(f"{name}={value}" for name, value in differing.items())
+        raise LakeError(
+            f"{lake.path(ODS_SESSIONS)} was built with {built_with}, this run asks for {asked_for}: "
+            "use the old rule, or another SESSIONS_LAKE"
+        )
+
+
+def _changes(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) -> DataFrame | None:
+    """Compute the rows to write, from no more stored rows than the days can change (S14)."""
+    days = list(run.days)
+    stored = lake.read(ODS_SESSIONS)
+    stored_of_days = stored.where(F.col("first_updated_at").isin(*days))
+    measured = _measure(batch, stored_of_days, rule)
+    _check_raw(run, measured)
+    if not measured:
+        return None
+    incoming, touched = batch, batch
+    if _count_stored(run, measured):
+        other_raw = lake.read(RAW_EVENTS).where(~F.col(ARRIVAL_DAY).isin(*days))
+        incoming = batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))
+        touched = batch.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
+    since = earliest_changes(touched)
+    if sum(row["keys"] for row in measured) < _BROADCAST_KEYS:
+        since = F.broadcast(since)
+    in_reach = stored.where(F.col("pdate") >= min(row["first_date"] for row in measured))
+    return changes(incoming, in_reach, since, days, rule)
+
+
+def _measure(batch: DataFrame, stored_of_days: DataFrame, rule: SessionRule) -> list[Row]:
+    """Count rows and keys of each day, raw and stored, and find the first event date their sessions reach."""
+    raw = batch.select(
+        F.col(ARRIVAL_DAY).alias("day"),
+        F.lit(False).alias("is_stored"),
+        F.lit(False).alias("is_empty"),
+        *IDENTITY_COLUMNS,
+    )
+    stored = stored_of_days.select(
+        F.col("first_updated_at").alias("day"),
+        F.lit(True).alias("is_stored"),
+        F.col("session_start").isNull().alias("is_empty"),
+        *IDENTITY_COLUMNS,
+    )
+    return (
+        raw.union(stored)
+        .groupBy("day", "is_stored")
+        .agg(
+            F.count("*").alias("rows"),
+            F.count_if("is_empty").alias("empty"),
+            F.approx_count_distinct(F.xxhash64(*KEY_COLUMNS)).alias("keys"),
+            F.to_date(F.min("timestamp") - F.lit(rule.timeout)).alias("first_date"),
+        )
+        .collect()
+    )
+
+
+def _count_stored(run: AppliedRun, measured: list[Row]) -> int:
+    """Start the numbers of each day from what is stored of it; give the number of those rows."""
+    for row in measured:
+        if row["is_stored"]:
+            run.days[row["day"]].events_first_seen = row["rows"]
+            run.days[row["day"]].empty_events = row["empty"]
+    return sum(day.events_first_seen for day in run.days.values())
+
+
+def _check_raw(run: AppliedRun, measured: list[Row]) -> None:
+    rows: dict[date, int] = defaultdict(int)
+    rows.update({row["day"]: row["rows"] for row in measured if not row["is_stored"]})
+    for day, numbers in run.days.items():
+        if rows[day] != numbers.rows_accepted:
+            raise LakeError(
+                f"raw_events holds {rows[day]} rows of {day}, its last finished landing had "
+                f"{numbers.rows_accepted}: materialize raw_events of {day} again"
+            )
+
+
+def _merge(lake: Lake, changed: DataFrame, run: AppliedRun) -> None:
+    """Write the changed rows, if there are any, and count them."""
+    # Computed once, and fixed before the table changes; MERGE reads its source twice and refuses a cached one.
+    changed = changed.localCheckpoint()
+    was_empty = F.col("stored_session_start").isNull().alias("was_empty")
+    is_empty = F.col("session_start").isNull().alias("is_empty")
+    counts = (
+        changed.groupBy("change", "first_updated_at", "stored_first_updated_at", was_empty, is_empty)
+        .agg(F.count("*").alias("rows"), F.min("pdate").alias("first"), F.max("pdate").alias("last"))
+        .collect()
+    )
+    if counts:
+        _count_changes(counts, run)
+        run.sessions = _count_sessions(changed)
+        lake.merge_sessions(changed, min(row["first"] for row in counts), max(row["last"] for row in counts))
+
+
+def _count_changes(counts: list[Row], run: AppliedRun) -> None:
+    nowhere = AppliedDay(0)
+    for row in counts:
+        rows, change = row["rows"], row["change"]
+        run.rows[change] += rows
+        before = run.days.get(row["stored_first_updated_at"], nowhere)
+        after = run.days.get(row["first_updated_at"], nowhere) if change != DELETE else nowhere
+        before.events_first_seen -= rows
+        before.empty_events -= rows if row["was_empty"] else 0
+        after.events_first_seen += rows
+        after.empty_events += rows if row["is_empty"] else 0
+        after.rows_inserted += rows if change == INSERT else 0
+
+
+def _count_sessions(changed: DataFrame) -> dict[str, int]:
+    """Tell of each session with a changed row what it was before.
+
+    The sessions it was are those its changed rows were stored with, and itself if its first action was stored as
+    one already. None: it opened. Several: they joined. One, that began earlier: it split off.
+    """
+    before = F.collect_set("stored_session_start")
+    itself = F.max(F.when(F.col("stored_session") == F.col("session_start"), F.col("session_start")))
+    sessions = (
+        changed.where(F.col("session_start").isNotNull() & (F.col("change") != DELETE))
+        .groupBy(*KEY_COLUMNS, "session_start")
+        .agg(
+            F.size(F.array_compact(F.array_distinct(F.concat(before, F.array(itself))))).alias("before"),
+            F.array_min(before).alias("earliest"),
+            F.max(F.col("change") == INSERT).alias("has_insert"),
+        )
+    )
+    is_split = F.col("earliest") < F.col("session_start")
+    is_extended = (F.col("before") == 1) & ~F.coalesce(is_split, F.lit(False))
+    grows = F.col("has_insert") | (F.col("earliest") > F.col("session_start"))
+    fates = {
+        "opened": F.col("before") == 0,
+        "extended": is_extended & grows,
+        "joined": F.col("before") > 1,
+        "split": is_split,
+    }
+    return sessions.agg(*[F.count_if(fates[fate]).alias(fate) for fate in SESSION_FATES]).collect()[0].asDict()

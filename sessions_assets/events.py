@@ -1,0 +1,75 @@
+"""The vocabulary: what an event is, and how a delivered row becomes an event or a refusal with a reason.
+
+Knows columns, types and reasons. Must not know where rows come from, Delta tables or Dagster.
+Source of the rules: S1 (identity), S7 (keys), S8 (bad rows), S10 (time), S11 to S13 (lateness).
+"""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+KEY_COLUMNS = ("user_id", "product_code")
+IDENTITY_COLUMNS = ("user_id", "event_id", "product_code", "timestamp")
+ARRIVAL_DAY = "_updated_at"
+
+LATENESS_DAYS = 5
+"""N: an event may arrive this many calendar days after its date (S11)."""
+
+CLOCK_AHEAD_DAYS = 1
+"""An event may be dated this many days after its arrival, for clocks that run ahead (S11)."""
+
+INVALID_UTF8 = "invalid_utf8"
+UNPARSABLE_ROW = "unparsable_row"
+BLANK_TIMESTAMP = "blank_timestamp"
+UNPARSABLE_TIMESTAMP = "unparsable_timestamp"
+TOO_LATE = "too_late"
+FUTURE = "future"
+
+# A date and a time of day, then perhaps an offset. Spark's own cast would also take "2025" for a date and
+# "10:00" for that time today, and a region's name, which is ambiguous for one hour a year.
+_DATE_AND_TIME = (
+    r"^\s*\d{4}-\d{1,2}-\d{1,2}[ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{1,9})?)?"
+    r"( ?(Z|UTC|GMT|[+-]\d{1,2}(:?\d{2})?))?\s*$"
+)
+
+
+def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
+    """Type delivered rows and say of each why it is refused, if it is (S7, S8, S10 to S13).
+
+    Args:
+        rows: strings `user_id`, `event_id`, `product_code`, `timestamp`; `defect`, the reason why the format
+            could not give these (or NULL); DATE `_updated_at`; any other column is kept.
+        lateness_days: N, in calendar days.
+
+    Returns:
+        The same rows with `timestamp` as TIMESTAMP (microseconds, UTC) and a column `reason`, NULL for an event.
+        A fraction finer than a microsecond is cut off (S6 knows nothing finer).
+    """
+    text = F.col("timestamp")
+    moment = F.when(text.rlike(_DATE_AND_TIME), text.try_cast("timestamp"))
+    return rows.withColumn("moment", moment).select(
+        *[column for column in rows.columns if column not in {"timestamp", "defect"}],
+        F.col("moment").alias("timestamp"),
+        _first_reason(
+            F.col("defect"),
+            *[F.when(_is_blank(c), F.lit(f"blank_{c}")) for c in IDENTITY_COLUMNS],
+            F.when(F.col("moment").isNull(), F.lit(UNPARSABLE_TIMESTAMP)),
+            lateness_reason(F.to_date("moment"), F.col(ARRIVAL_DAY), lateness_days),
+        ).alias("reason"),
+    )
+
+
+def lateness_reason(event_date: Column, arrival_day: Column, lateness_days: int) -> Column:
+    """Give the reason why an event of this date may not arrive on this day, or NULL (S11, S12, S13)."""
+    days_late = F.date_diff(arrival_day, event_date)
+    is_too_late = days_late > lateness_days
+    is_future = days_late < -CLOCK_AHEAD_DAYS
+    return F.when(is_too_late, F.lit(TOO_LATE)).when(is_future, F.lit(FUTURE))
+
+
+def _is_blank(column: str) -> Column:
+    # (?U): every white space of Unicode is blank, not only the ASCII ones.
+    return F.col(column).isNull() | ~F.col(column).rlike(r"(?U)\S")
+
+
+def _first_reason(*reasons: Column) -> Column:
+    return F.coalesce(*reasons)

@@ -1,0 +1,285 @@
+"""The rule: which events form a session, and what a batch can change of the sessions that are stored.
+
+DataFrame in, DataFrame out. Must not know Delta, paths, Dagster or what day it is.
+Source of the rules: S1 to S6, S9, S14 to S17, S19.
+
+Both forms, `all_sessions` and `changes`, lay their rows on one timeline per key (user_id, product_code) and read
+it in the same order with the same code. A row of the timeline has
+
+| column                  | meaning                                                                          |
+|-------------------------|----------------------------------------------------------------------------------|
+| the four event columns  | identity (S1)                                                                    |
+| is_user_action          | the event is one of the configured actions                                       |
+| arrival                 | an arrival day that holds the event; NULL: no day that this row knows of         |
+| is_stored               | the row comes from the stored sessions                                           |
+| is_seed                 | a stored action just before the earliest change: context, never changed (S14)    |
+| stored_session_start    | its session as stored, or NULL                                                   |
+| stored_first_updated_at | its first arrival day as stored, or NULL                                         |
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+from pyspark.sql.window import WindowSpec
+
+from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
+
+SESSION_TIMEOUT = timedelta(seconds=300)
+"""T: two consecutive user actions further apart belong to different sessions (S2, S3)."""
+
+USER_ACTIONS = frozenset({"a", "b", "c"})
+
+INSERT, UPDATE, DELETE = "inserted", "changed", "removed"
+
+# Exactly the columns of the table ods_sessions, in its order.
+SESSION_COLUMNS = (
+    *IDENTITY_COLUMNS,
+    "is_user_action",
+    "session_id",
+    "session_start",
+    "first_updated_at",
+    "pdate",
+)
+
+
+@dataclass(frozen=True)
+class SessionRule:
+    """The two values that decide every session.
+
+    Attributes:
+        timeout: T, to the microsecond; positive.
+        user_actions: the ids of user actions; None makes every event one.
+    """
+
+    timeout: timedelta = SESSION_TIMEOUT
+    user_actions: frozenset[str] | None = USER_ACTIONS
+
+    def is_user_action(self) -> Column:
+        """Tell of a row with `event_id` whether a person did it."""
+        if self.user_actions is None:
+            return F.lit(True)
+        return F.col("event_id").isin(sorted(self.user_actions))
+
+    def as_properties(self) -> dict[str, str]:
+        """Write the rule as table properties, so that a table remembers what it was built with (S22)."""
+        actions = "*" if self.user_actions is None else json.dumps(sorted(self.user_actions))
+        return {
+            "sessions.timeoutMicroseconds": str(self.timeout // timedelta(microseconds=1)),
+            "sessions.userActions": actions,
+        }
+
+
+def _in_order() -> WindowSpec:
+    """Read a key by time; at one instant the action counts as first (S5)."""
+    return Window.partitionBy(*KEY_COLUMNS).orderBy("timestamp", F.desc("is_user_action"), "event_id")
+
+
+def _before() -> WindowSpec:
+    return _in_order().rowsBetween(Window.unboundedPreceding, -1)
+
+
+def _until_now() -> WindowSpec:
+    return _in_order().rowsBetween(Window.unboundedPreceding, Window.currentRow)
+
+
+def _until_this_instant() -> WindowSpec:
+    # In the same sort as the others, but all rows of one instant see each other.
+    return Window.partitionBy(*KEY_COLUMNS).orderBy("timestamp")
+
+
+def _repeats() -> WindowSpec:
+    # Rows of one event side by side: the stored one first, then the least arrival day.
+    return Window.partitionBy(*KEY_COLUMNS).orderBy(
+        "timestamp", F.desc("is_user_action"), "event_id", F.desc("is_stored"), F.asc_nulls_last("arrival")
+    )
+
+
+def all_sessions(events: DataFrame, rule: SessionRule) -> DataFrame:
+    """Compute the sessions of all events at once: the full form of the rule.
+
+    Args:
+        events: the four event columns and DATE `_updated_at`; repeats allowed.
+        rule: timeout and user actions.
+
+    Returns:
+        One row per distinct event (S1) with `SESSION_COLUMNS`.
+    """
+    return _sessionize(_incoming(events, rule), rule).select(*SESSION_COLUMNS)
+
+
+def held_elsewhere(stored_of_days: DataFrame, batch: DataFrame, other_raw: DataFrame) -> DataFrame:
+    """Find the events that vanished from their own day and are still held by another (S17).
+
+    Args:
+        stored_of_days: stored rows whose `first_updated_at` is one of the days that are applied.
+        batch: accepted rows of those days, with `_updated_at`.
+        other_raw: accepted rows of all other days, with `_updated_at`.
+
+    Returns:
+        The rows of `other_raw` whose event is no longer in the day that first brought it.
+    """
+    of_its_day = stored_of_days.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias(ARRIVAL_DAY))
+    vanished = of_its_day.join(batch, [*IDENTITY_COLUMNS, ARRIVAL_DAY], "left_anti")
+    return other_raw.join(vanished.select(*IDENTITY_COLUMNS), [*IDENTITY_COLUMNS], "left_semi")
+
+
+def earliest_changes(touched: DataFrame) -> DataFrame:
+    """Give each key that the days touch the moment `since`, before which nothing of it can change (S14).
+
+    Args:
+        touched: rows of the batch, and stored rows that the days brought at first and may have lost.
+
+    Returns:
+        One row per key: `user_id`, `product_code`, `since`.
+    """
+    return touched.groupBy(*KEY_COLUMNS).agg(F.min("timestamp").alias("since"))
+
+
+def changes(
+    incoming: DataFrame, stored: DataFrame, since: DataFrame, days: Sequence[date], rule: SessionRule
+) -> DataFrame:
+    """Compute the rows of the stored sessions that these days change, and only those (S14 to S17, S19).
+
+    Args:
+        incoming: the four event columns and DATE `_updated_at`: rows of `days`, and rows that hold a vanished
+            event elsewhere; repeats allowed.
+        stored: stored rows, `SESSION_COLUMNS`; those before the earliest `since` - T may be left out.
+        since: the answer of `earliest_changes`.
+        days: the arrival days that are applied.
+        rule: timeout and user actions, those the stored rows were computed with.
+
+    Returns:
+        `SESSION_COLUMNS`, `change` (inserted, changed or removed), `stored_session_start` and
+        `stored_first_updated_at` (NULL where nothing was stored), and `stored_session`: the start of the latest
+        stored session that began at or before the row.
+    """
+    timeline = _incoming(incoming, rule).unionByName(_stored_context(stored, since, days, rule))
+    rows = _sessionize(timeline, rule).where(~F.col("is_seed"))
+    return rows.withColumn("change", _change()).where(F.col("change").isNotNull())
+
+
+def _incoming(rows: DataFrame, rule: SessionRule) -> DataFrame:
+    return rows.select(
+        *IDENTITY_COLUMNS,
+        rule.is_user_action().alias("is_user_action"),
+        F.col(ARRIVAL_DAY).alias("arrival"),
+        F.lit(False).alias("is_stored"),
+        F.lit(False).alias("is_seed"),
+        F.lit(None).cast("timestamp").alias("stored_session_start"),
+        F.lit(None).cast("date").alias("stored_first_updated_at"),
+    )
+
+
+def _stored_context(stored: DataFrame, since: DataFrame, days: Sequence[date], rule: SessionRule) -> DataFrame:
+    is_seed = F.col("timestamp") < F.col("since")
+    can_change = F.col("timestamp") >= F.col("since")
+    seeds_a_session = F.col("is_user_action") & (F.col("timestamp") >= F.col("since") - F.lit(rule.timeout))
+    # A day that is applied anew has to show again what it holds; any other day still holds what it brought.
+    still_held_by = F.when(~F.col("first_updated_at").isin(*days), F.col("first_updated_at"))
+    return (
+        stored.join(since, [*KEY_COLUMNS])
+        .where(can_change | seeds_a_session)
+        .select(
+            *IDENTITY_COLUMNS,
+            "is_user_action",
+            F.when(is_seed, F.col("first_updated_at")).otherwise(still_held_by).alias("arrival"),
+            F.lit(True).alias("is_stored"),
+            is_seed.alias("is_seed"),
+            F.col("session_start").alias("stored_session_start"),
+            F.col("first_updated_at").alias("stored_first_updated_at"),
+        )
+    )
+
+
+def _sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
+    """Fuse repeats, then give every row its session: one shuffle and one sort for all windows (S1 to S6, S9)."""
+    events = _one_row_per_event(timeline)
+    return _with_session_start(events, rule).select(
+        *IDENTITY_COLUMNS,
+        "is_user_action",
+        session_id().alias("session_id"),
+        "session_start",
+        F.col("least_arrival").alias("first_updated_at"),
+        F.to_date("timestamp").alias("pdate"),
+        "is_stored",
+        "is_seed",
+        "is_held",
+        "stored_session_start",
+        "stored_first_updated_at",
+        "stored_session",
+    )
+
+
+def _one_row_per_event(timeline: DataFrame) -> DataFrame:
+    """Keep the first row of each event (S1) with the least arrival day that holds it."""
+    repeats_previous = _is_same_event(F.lag)
+    next_arrival = F.when(_is_same_event(F.lead), F.lead("arrival").over(_repeats()))
+    return (
+        timeline.withColumns(
+            {
+                "repeats_previous": repeats_previous,
+                "least_arrival": F.least("arrival", next_arrival),
+            }
+        )
+        .where(~F.col("repeats_previous"))
+        .withColumn("is_held", F.col("least_arrival").isNotNull())
+    )
+
+
+def _is_same_event(neighbour: Callable[[str], Column]) -> Column:
+    same_time = F.col("timestamp").eqNullSafe(neighbour("timestamp").over(_repeats()))
+    return same_time & F.col("event_id").eqNullSafe(neighbour("event_id").over(_repeats()))
+
+
+def _with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
+    """Add `session_start` (S2 to S6), seeded by the stored session of a seed row (S14, S15)."""
+    action_time = F.when(F.col("is_user_action") & F.col("is_held"), F.col("timestamp"))
+    gap = F.col("timestamp") - F.col("previous_action")
+    starts_session = action_time.isNotNull() & (gap.isNull() | (gap > F.lit(rule.timeout)))
+    start = F.when(F.col("is_seed"), F.col("stored_session_start")).when(starts_session, F.col("timestamp"))
+    is_inside_session = F.col("timestamp") - F.col("latest_action") <= F.lit(rule.timeout)
+    began_stored_session = F.when(F.col("stored_session_start") == F.col("timestamp"), F.col("timestamp"))
+    return (
+        events.withColumns(
+            {
+                "previous_action": F.last(action_time, ignorenulls=True).over(_before()),
+                "latest_action": F.last(action_time, ignorenulls=True).over(_until_now()),
+                "stored_session": F.max(began_stored_session).over(_until_this_instant()),
+            }
+        )
+        .withColumn("latest_start", F.last(start, ignorenulls=True).over(_until_now()))
+        .withColumn("session_start", F.when(is_inside_session, F.col("latest_start")))
+    )
+
+
+def _change() -> Column:
+    differs = ~F.col("first_updated_at").eqNullSafe(F.col("stored_first_updated_at")) | ~F.col(
+        "session_start"
+    ).eqNullSafe(F.col("stored_session_start"))
+    return (
+        F.when(~F.col("is_held"), F.lit(DELETE)).when(~F.col("is_stored"), F.lit(INSERT)).when(differs, F.lit(UPDATE))
+    )
+
+
+def session_id() -> Column:
+    """Write the id of the session of a row with its key and `session_start`; NULL outside sessions (S9)."""
+    return F.when(
+        F.col("session_start").isNotNull(),
+        # A cast to string writes the fraction only where it is not zero, but cuts its trailing zeros.
+        F.concat_ws("#", _escaped("user_id"), _escaped("product_code"), _written_out("session_start")),
+    )
+
+
+def _escaped(column: str) -> Column:
+    return F.replace(F.replace(F.col(column), F.lit("%"), F.lit("%25")), F.lit("#"), F.lit("%23"))
+
+
+def _written_out(moment: str) -> Column:
+    has_fraction = F.date_trunc("second", F.col(moment)) != F.col(moment)
+    return F.when(has_fraction, F.date_format(moment, "yyyy-MM-dd HH:mm:ss.SSSSSS")).otherwise(
+        F.date_format(moment, "yyyy-MM-dd HH:mm:ss")
+    )

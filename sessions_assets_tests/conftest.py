@@ -1,0 +1,30 @@
+"""What all tests share: one Spark session for the whole run, opened by the project's own resource."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from sessions_assets.lake import Lake
+from sessions_assets.resources import SparkResource
+
+# The tests' data is tiny: what they spend is start-up, planning and compiling, not work on rows.
+_FOR_TINY_DATA = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:TieredStopAtLevel=1",
+    "spark.sql.codegen.wholeStage": "false",
+}
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    warehouse = {"spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse"))}
+    session = SparkResource(master="local[2]", spark_config=_FOR_TINY_DATA | warehouse).spark_session
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def lake(spark: SparkSession, tmp_path: Path) -> Lake:
+    return Lake(spark, str(tmp_path / "lake"))

@@ -1,0 +1,219 @@
+"""Histories of deliveries that provoke trouble: dense, around T and around midnight, corrected afterwards.
+
+Two sources of the same plain data: seeded random histories, for bulk and for packing hundreds of them into
+one Spark run, and a Hypothesis strategy, which shrinks what it finds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from random import Random
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+
+from sessions_assets_tests.reference import Event, refusal
+
+LATENESS_DAYS = 5
+CALENDAR = tuple(date(2025, 3, 10) + timedelta(days=n) for n in range(9))
+USER_ACTIONS = frozenset("abc")
+MICROSECOND = timedelta(microseconds=1)
+# The default, two that let chains of a dozen actions outlast the lateness window, one longer than a day.
+TIMEOUTS = (timedelta(seconds=300), timedelta(hours=6), timedelta(hours=13), timedelta(hours=30))
+
+Deliveries = dict[date, list[Event]]
+Rounds = list[Deliveries]
+
+
+class Land(NamedTuple):
+    """A batch arrives for a day, or arrives again."""
+
+    day: date
+    events: list[Event]
+
+
+class Apply(NamedTuple):
+    """One run brings the table up to date with these days."""
+
+    days: tuple[date, ...]
+
+
+Step = Land | Apply
+
+
+class History(NamedTuple):
+    """A configuration and what happened under it; at its end every landed day is applied."""
+
+    timeout: timedelta
+    user_actions: frozenset[str] | None
+    steps: list[Step]
+
+
+def midnight(day: date) -> datetime:
+    """Give the first instant of a day in UTC."""
+    return datetime.combine(day, time.min)
+
+
+def gaps(timeout: timedelta) -> list[timedelta]:
+    """List the distances between neighbours that matter: none, fifths of T, T, and T by a microsecond."""
+    fifth = timeout / 5
+    return [0 * fifth, fifth, 3 * fifth, timeout - MICROSECOND, timeout, timeout + MICROSECOND, 2 * timeout]
+
+
+def acceptable(events: Iterable[Event], arrival: date) -> list[Event]:
+    """Keep the events that a batch of this day may hold (S11)."""
+    return [event for event in events if refusal(event.timestamp.date(), arrival, LATENESS_DAYS) is None]
+
+
+def random_events(rng: Random, timeout: timedelta, calendar: Sequence[date] = CALENDAR) -> list[Event]:
+    """Make a small population of events: walks in steps around T that start shortly before a midnight.
+
+    Most of them share one key, so that they meet; some walks are chains that never break.
+    """
+    population: list[Event] = []
+    for _ in range(rng.randint(1, 4)):
+        user, product = rng.choices([("1", "I"), ("2", "I"), ("1", "II")], weights=[8, 2, 1])[0]
+        at = midnight(rng.choice(calendar)) - rng.randint(0, 6) * (timeout / 5)
+        chain = rng.random() < 0.25
+        for _ in range(14 if chain else rng.randint(2, 8)):
+            population.append(Event(user, rng.choice("abc" if chain else "aabcxxy"), product, at))
+            at += rng.choice(gaps(timeout)[1:5] if chain else gaps(timeout))
+    return population
+
+
+def random_batch(rng: Random, population: Iterable[Event], day: date, previous: Iterable[Event]) -> list[Event]:
+    """Make a batch, or a correction of the previous one: rows go, come, stand twice, or all are gone."""
+    if rng.random() < 0.08:
+        return []
+    kept = [event for event in previous if rng.random() < 0.7]
+    share = rng.choice((0.1, 0.3, 0.7))
+    added = [event for event in acceptable(population, day) if rng.random() < share]
+    batch = kept + added
+    batch += [event for event in batch if rng.random() < 0.1]
+    rng.shuffle(batch)
+    return batch
+
+
+def random_history(rng: Random, timeout: timedelta, *, calendar: Sequence[date] = CALENDAR, rounds: int = 3) -> Rounds:
+    """Make rounds of deliveries over a calendar; each round after the first re-delivers some of the days.
+
+    It also withdraws a few events: all days that hold them are delivered again without them.
+    """
+    population = random_events(rng, timeout, calendar)
+    current: Deliveries = {}
+    history: Rounds = []
+    for number in range(rounds):
+        withdrawn = set(rng.sample(population, min(3, len(population)))) if number else set()
+        left = [event for event in population if event not in withdrawn]
+        delivered: Deliveries = {}
+        for day in calendar:
+            stay = [event for event in current.get(day, []) if event not in withdrawn]
+            if rng.random() < (0.2 if number else 0.7):
+                delivered[day] = random_batch(rng, left, day, stay)
+            elif stay != current.get(day, []):
+                delivered[day] = stay
+        current |= delivered
+        history.append(delivered)
+    return history
+
+
+def random_steps(rng: Random, rounds: Rounds) -> list[Step]:
+    """Deliver the rounds, each in a random order, and apply days in any order, in any company, or later.
+
+    Between two deliveries a run may apply any landed days: alone, several, some again, or not the new ones.
+    """
+    steps: list[Step] = []
+    landed: set[date] = set()
+    pending: set[date] = set()
+    for number, deliveries in enumerate(rounds, start=1):
+        for day, events in rng.sample(list(deliveries.items()), len(deliveries)):
+            steps.append(Land(day, events))
+            landed.add(day)
+            pending.add(day)
+            if rng.random() < 0.4:
+                days = rng.sample(sorted(landed), rng.randint(1, min(3, len(landed))))
+                steps.append(Apply(tuple(days)))
+                pending -= set(days)
+        if number == len(rounds) or rng.random() < 0.6:
+            steps += random_applies(rng, pending)
+            pending = set()
+    return steps
+
+
+def random_applies(rng: Random, days: Iterable[date]) -> list[Step]:
+    """Apply all these days, in a random order, one or several in a run."""
+    left = sorted(days)
+    rng.shuffle(left)
+    steps: list[Step] = []
+    while left:
+        size = rng.choice((1, 1, 2, len(left)))
+        steps.append(Apply(tuple(left[:size])))
+        left = left[size:]
+    return steps
+
+
+def with_user_prefix(rounds: Rounds, prefix: str) -> Rounds:
+    """Give a history users of its own, so that it can share a table with others (S7)."""
+    return [
+        {
+            day: [event._replace(user_id=f"{prefix}{event.user_id}") for event in events]
+            for day, events in deliveries.items()
+        }
+        for deliveries in rounds
+    ]
+
+
+def pack(histories: Sequence[Rounds]) -> Rounds:
+    """Merge histories into one, each under its own user prefix; all must have the same number of rounds.
+
+    A day that one history re-delivers lands for all of them, so the others deliver theirs unchanged.
+    """
+    current: list[Deliveries] = [{} for _ in histories]
+    prefixed = [with_user_prefix(rounds, f"h{number}-") for number, rounds in enumerate(histories)]
+    packed: Rounds = []
+    for deliveries in zip(*prefixed, strict=True):
+        for own, delivered in zip(current, deliveries, strict=True):
+            own.update(delivered)
+        days = sorted({day for delivered in deliveries for day in delivered})
+        packed.append({day: [event for own in current for event in own.get(day, [])] for day in days})
+    return packed
+
+
+def current_deliveries(steps: Iterable[Step]) -> Mapping[date, list[Event]]:
+    """Give what stands for each day after these steps: its last delivery (S17)."""
+    return {step.day: step.events for step in steps if isinstance(step, Land)}
+
+
+@st.composite
+def populations(draw: st.DrawFn, timeout: timedelta) -> list[Event]:
+    """Draw one walk in steps around T that starts shortly before a midnight, for two users and products."""
+    at = midnight(draw(st.sampled_from(CALENDAR))) - draw(st.integers(0, 6)) * (timeout / 5)
+    population: list[Event] = []
+    for _ in range(draw(st.integers(1, 12))):
+        user, product = draw(st.sampled_from([("1", "I"), ("1", "I"), ("1", "I"), ("2", "I"), ("1", "II")]))
+        population.append(Event(user, draw(st.sampled_from("abcxy")), product, at))
+        at += draw(st.sampled_from(gaps(timeout)))
+    return population
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """Draw a history: landings and runs in any order, then one that applies whatever is left."""
+    timeout = draw(st.sampled_from(TIMEOUTS))
+    population = draw(populations(timeout))
+    steps: list[Step] = []
+    landed: set[date] = set()
+    pending: set[date] = set()
+    for _ in range(draw(st.integers(1, 10))):
+        run: bool = draw(st.booleans())
+        if landed and run:
+            days = draw(st.lists(st.sampled_from(sorted(landed)), min_size=1, max_size=3, unique=True))
+            steps.append(Apply(tuple(days)))
+            pending -= set(days)
+        else:
+            day = draw(st.sampled_from(CALENDAR))
+            possible = acceptable(population, day)
+            steps.append(Land(day, draw(st.lists(st.sampled_from(possible), max_size=8)) if possible else []))
+            landed.add(day)
+            pending.add(day)
+    steps += [Apply((day,)) for day in draw(st.permutations(sorted(pending)))]
+    return History(timeout, draw(st.sampled_from([USER_ACTIONS, None])), steps)

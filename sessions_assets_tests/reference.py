@@ -1,0 +1,105 @@
+"""The rule in plain Python: slow, short, and written from the text of the rule alone.
+
+Every other implementation is compared with this one, so it shares no code and no idea with them: it looks
+at the whole set of events at once and knows nothing of batches, seeds or windows.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+
+class Event(NamedTuple):
+    """One event; its four values are its identity (S1). The timestamp is naive and means UTC (S10)."""
+
+    user_id: str
+    event_id: str
+    product_code: str
+    timestamp: datetime
+
+
+class Row(NamedTuple):
+    """One row of `ods_sessions`, its columns in the order of the table."""
+
+    user_id: str
+    event_id: str
+    product_code: str
+    timestamp: datetime
+    is_user_action: bool
+    session_id: str | None
+    session_start: datetime | None
+    first_updated_at: date
+    pdate: date
+
+
+def is_user_action(event_id: str, user_actions: frozenset[str] | None) -> bool:
+    """Say whether a person did it; without a list of actions every event is one."""
+    return user_actions is None or event_id in user_actions
+
+
+def sessionize(
+    events: Iterable[Event], timeout: timedelta, user_actions: frozenset[str] | None
+) -> dict[Event, datetime | None]:
+    """Give each distinct event the start of its session, or None if it is in none (S1, S2, S4, S7)."""
+    distinct = set(events)
+    return {event: _session_start(event, distinct, timeout, user_actions) for event in distinct}
+
+
+def _session_start(
+    event: Event, events: set[Event], timeout: timedelta, user_actions: frozenset[str] | None
+) -> datetime | None:
+    """Find the latest action at or before the event, then walk left while a gap is at most T (S3, S4, S5)."""
+    actions = {
+        other.timestamp
+        for other in events
+        if (other.user_id, other.product_code) == (event.user_id, event.product_code)
+        and is_user_action(other.event_id, user_actions)
+    }
+    within_reach = [at for at in actions if event.timestamp - timeout <= at <= event.timestamp]
+    if not within_reach:
+        return None
+    start = max(within_reach)
+    while earlier := [at for at in actions if start - timeout <= at < start]:
+        start = min(earlier)
+    return start
+
+
+def session_id(user_id: str, product_code: str, session_start: datetime) -> str:
+    """Name a session by its key and its start (S9)."""
+    return f"{_escape(user_id)}#{_escape(product_code)}#{session_start.isoformat(sep=' ')}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%25").replace("#", "%23")
+
+
+def expected_table(
+    deliveries: Mapping[date, Sequence[Event]], timeout: timedelta, user_actions: frozenset[str] | None
+) -> list[Row]:
+    """Build the sorted table that must stand once the current delivery of every day is applied (S17, S18)."""
+    first_updated_at = {
+        event: min(day for day, held in deliveries.items() if event in held)
+        for events in deliveries.values()
+        for event in events
+    }
+    starts = sessionize(first_updated_at, timeout, user_actions)
+    return [
+        Row(
+            *event,
+            is_user_action=is_user_action(event.event_id, user_actions),
+            session_id=None if start is None else session_id(event.user_id, event.product_code, start),
+            session_start=start,
+            first_updated_at=first_updated_at[event],
+            pdate=event.timestamp.date(),
+        )
+        for event, start in sorted(starts.items(), key=lambda item: item[0])
+    ]
+
+
+def refusal(event_date: date, arrival: date, lateness_days: int) -> str | None:
+    """Name the reason why a batch may not hold an event of this date, or None if it may (S11, S12, S13)."""
+    if event_date < arrival - timedelta(days=lateness_days):
+        return "too_late"
+    if event_date > arrival + timedelta(days=1):
+        return "future"
+    return None

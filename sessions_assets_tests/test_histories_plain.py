@@ -1,0 +1,325 @@
+"""S18 in plain Python: after any history the incremental algorithm and the rule over everything agree."""
+
+from collections import Counter
+from collections.abc import Collection
+from datetime import date, datetime, timedelta
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+
+from sessions_assets_tests.histories import (
+    TIMEOUTS,
+    USER_ACTIONS,
+    Apply,
+    History,
+    Land,
+    current_deliveries,
+    histories,
+    pack,
+    random_applies,
+    random_history,
+    random_steps,
+)
+from sessions_assets_tests.incremental_model import IncrementalModel, Key, Stored
+from sessions_assets_tests.reference import Event, expected_table, sessionize
+
+BULK = 3_000
+RETENTION = timedelta(days=3)
+
+
+def expected_ods(deliveries: dict[date, list[Event]], history: History) -> dict[Event, Stored]:
+    """Give the table that the rule demands, in the shape of the model's."""
+    table = expected_table(deliveries, history.timeout, history.user_actions)
+    return {Event(*row[:4]): Stored(row.first_updated_at, row.session_start) for row in table}
+
+
+def random_case(seed: int) -> History:
+    """Make the random history of a seed."""
+    rng = Random(seed)  # noqa: S311 (a repeatable test, no secret)
+    timeout = TIMEOUTS[seed % len(TIMEOUTS)]
+    rounds = random_history(rng, timeout, rounds=rng.randint(1, 4))
+    return History(timeout, USER_ACTIONS if seed % 7 else None, random_steps(rng, rounds))
+
+
+def replay(history: History, model: IncrementalModel) -> str | None:
+    """Play a history; name the first law that is broken, or None if all of them hold all the way."""
+    for step in history.steps:
+        if isinstance(step, Land):
+            model.land(step.day, step.events)
+            continue
+        model.apply(step.days)
+        starts = {event: row.session_start for event, row in model.ods.items()}
+        if starts != sessionize(model.ods, history.timeout, history.user_actions):
+            return "S2: the stored rows obey the rule among themselves after every run, whatever is pending"
+        if not model.pending and model.ods != expected_ods(model.raw, history):
+            return "S18: when nothing is pending the table is the rule over all current deliveries"
+        if model.apply(step.days):
+            return "S19: the same run again writes nothing"
+    return None
+
+
+def table_with_retention_is_right(seed: int, model_type: type[IncrementalModel]) -> bool:
+    """Play a history with a short retention, leaving out what is refused; compare with what was accepted."""
+    history = random_case(seed)
+    model = model_type(history.timeout, history.user_actions, RETENTION)
+    accepted: dict[date, list[Event]] = {}
+    for step in history.steps:
+        if isinstance(step, Apply):
+            model.apply([day for day in step.days if not model.is_closed(day)])
+        elif not model.is_closed(step.day):
+            model.land(step.day, step.events)
+            accepted[step.day] = step.events
+    for day in sorted(model.pending):
+        model.apply([day])
+    return model.ods == expected_ods(accepted, history)
+
+
+def new_model(history: History) -> IncrementalModel:
+    """Start an empty table under a history's configuration."""
+    return IncrementalModel(history.timeout, history.user_actions)
+
+
+@settings(max_examples=400, deadline=None)
+@given(histories())
+def test_any_history_ends_in_the_rule_over_all_current_deliveries(history: History) -> None:
+    assert replay(history, new_model(history)) is None
+
+
+def test_thousands_of_random_histories_end_in_the_rule() -> None:
+    broken = {seed: law for seed in range(BULK) if (law := replay(case := random_case(seed), new_model(case)))}
+    assert broken == {}
+
+
+def kinds_of_change(before: dict[Event, Stored], after: dict[Event, Stored]) -> set[str]:
+    """Name the kinds of change between two states of the table."""
+    kinds = {"a row leaves"} if before.keys() - after.keys() else set()
+    for event in before.keys() & after.keys():
+        (day, start), (new_day, new_start) = before[event], after[event]
+        if day != new_day:
+            kinds.add("the first day moves back" if new_day < day else "another day takes over")
+        if start != new_start:
+            if start and new_start:
+                kinds.add("a start moves left" if new_start < start else "a start moves right")
+            else:
+                kinds.add("an empty row gets a session" if new_start else "a row loses its session")
+    longest = max(
+        (e.timestamp - row.session_start for e, row in after.items() if row.session_start), default=timedelta()
+    )
+    return kinds | ({"a session outlasts the lateness window"} if longest > timedelta(days=6) else set())
+
+
+def test_random_histories_hold_every_kind_of_trouble_many_times() -> None:
+    seen: Counter[str] = Counter()
+    for history in map(random_case, range(400)):
+        model = new_model(history)
+        for step in history.steps:
+            before = dict(model.ods)
+            if isinstance(step, Land):
+                model.land(step.day, step.events)
+            else:
+                model.apply(step.days)
+            seen.update(kinds_of_change(before, model.ods))
+    assert len(seen) == 8
+    assert min(seen.values()) >= 20, seen
+
+
+def test_the_order_of_the_days_changes_nothing() -> None:
+    for seed in range(300):
+        history = random_case(seed)
+        results = []
+        for order in range(3):
+            rng = Random(order)  # noqa: S311 (a repeatable test, no secret)
+            model = new_model(history)
+            for day, events in current_deliveries(history.steps).items():
+                model.land(day, events)
+            for step in random_applies(rng, model.raw):
+                assert isinstance(step, Apply)
+                model.apply(step.days)
+            results.append(model.ods)
+        assert results[0] == results[1] == results[2]
+
+
+def test_packed_histories_keep_apart() -> None:
+    """A packed run is as good as each history alone: what a Spark test relies on."""
+    rng = Random(0)  # noqa: S311 (a repeatable test, no secret)
+    timeout = TIMEOUTS[0]
+    rounds = pack([random_history(rng, timeout) for _ in range(40)])
+    history = History(timeout, USER_ACTIONS, random_steps(rng, rounds))
+    model = new_model(history)
+    assert replay(history, model) is None
+    assert len({event.user_id.split("-")[0] for event in model.ods}) > 30
+
+
+def test_a_day_that_never_landed_is_refused_and_nothing_is_written() -> None:
+    model = IncrementalModel(TIMEOUTS[0], USER_ACTIONS)
+    model.land(date(2025, 3, 18), [Event("1", "a", "I", datetime.fromisoformat("2025-03-18 10:00"))])
+    with pytest.raises(LookupError, match="2025-03-19"):
+        model.apply([date(2025, 3, 18), date(2025, 3, 19)])
+    assert model.ods == {}
+
+
+def test_an_expired_day_is_refused_and_its_rows_stay() -> None:
+    model = IncrementalModel(TIMEOUTS[0], USER_ACTIONS, RETENTION)
+    old, new = date(2025, 3, 14), date(2025, 3, 18)
+    model.land(old, [Event("1", "a", "I", datetime.fromisoformat("2025-03-14 10:00"))])
+    model.land(new, [])
+    assert old in model.raw, "not applied yet"
+    model.apply([old])
+    assert set(model.raw) == {new}
+    with pytest.raises(LookupError, match="2025-03-14"):
+        model.land(old, [])
+    with pytest.raises(LookupError, match="2025-03-14"):
+        model.apply([old, new])
+    assert len(model.ods) == 1
+
+
+def test_a_short_retention_changes_no_result() -> None:
+    """S21: what leaves the raw table is never missed, even if days arrive long after they expired."""
+    assert [seed for seed in range(BULK) if not table_with_retention_is_right(seed, IncrementalModel)] == []
+
+
+class GapOverAllEvents(IncrementalModel):
+    """Counts the timeout from the previous event of any kind, as the original does (against S4)."""
+
+    def advances(self, event: Event) -> bool:  # noqa: ARG002 (an override)
+        """Let every event prolong a session."""
+        return True
+
+
+class NoSeed(IncrementalModel):
+    """Forgets the session that was open before the earliest change (against S14)."""
+
+    def seed(self, key: Key, since: datetime) -> list[Event]:  # noqa: ARG002 (an override)
+        """Read nothing."""
+        return []
+
+
+class HalfOpenTimeout(IncrementalModel):
+    """Starts a session at exactly T (against S3)."""
+
+    def within(self, last: datetime, at: datetime) -> bool:
+        """Leave the boundary out."""
+        return at - last < self.timeout
+
+
+class WholeSeconds(IncrementalModel):
+    """Truncates to seconds (against S6)."""
+
+    def within(self, last: datetime, at: datetime) -> bool:
+        """Lose the microseconds."""
+        return at.replace(microsecond=0) - last.replace(microsecond=0) <= self.timeout
+
+
+class NativeFirst(IncrementalModel):
+    """Puts the native event before the action of the same instant (against S5)."""
+
+    def order(self, event: Event) -> tuple[datetime, bool, str]:
+        """Turn the tie round."""
+        return event.timestamp, self.is_action(event), event.event_id
+
+
+class ClosedRightEdge(IncrementalModel):
+    """Reads stored rows only up to the last date of what changed (against S14)."""
+
+    def context(self, key: Key, since: datetime, changed: list[Event]) -> list[Event]:
+        """Cut off what comes after the batch."""
+        last_date = max(event.timestamp for event in changed).date()
+        return [event for event in super().context(key, since, changed) if event.timestamp.date() <= last_date]
+
+
+class SeedOfTheDayBefore(IncrementalModel):
+    """Takes it for granted that T is shorter than a day and prunes by that (against S14)."""
+
+    def seed(self, key: Key, since: datetime) -> list[Event]:
+        """Read the date of the change and the one before it only."""
+        earliest = since.date() - timedelta(days=1)
+        return [event for event in super().seed(key, since) if event.timestamp.date() >= earliest]
+
+
+class NoHolders(IncrementalModel):
+    """Removes what vanished from a day though another day holds it (against S17)."""
+
+    def holders(self, vanished: set[Event], days: Collection[date]) -> list[tuple[Event, date]]:  # noqa: ARG002 (an override)
+        """Look nowhere else."""
+        return []
+
+
+class NothingVanishes(IncrementalModel):
+    """Keeps what a re-delivery left out (against S17)."""
+
+    def arrivals(self, event: Event, incoming: dict[Event, date], days: Collection[date]) -> list[date]:
+        """Count the stored day always."""
+        return super().arrivals(event, incoming, days) or [self.ods[event].first_updated_at]
+
+
+class LatestArrivalWins(IncrementalModel):
+    """Takes the day of the batch for the first day (against S1)."""
+
+    def arrivals(self, event: Event, incoming: dict[Event, date], days: Collection[date]) -> list[date]:
+        """Forget the stored day if there is a new one."""
+        return super().arrivals(event, incoming, days)[:1]
+
+
+class SinceOfTheBatchAlone(IncrementalModel):
+    """Reads from the earliest delivered event on, and misses an earlier one that vanished (against S14)."""
+
+    def context(self, key: Key, since: datetime, changed: list[Event]) -> list[Event]:
+        """Start at the first event that some raw partition holds."""
+        held = {event for events in self.raw.values() for event in events}
+        since = min((event.timestamp for event in changed if event in held), default=since)
+        return super().context(key, since, changed)
+
+
+class NullBlindGuard(IncrementalModel):
+    """Compares with SQL's `<>`, which is never true for NULL (against S19 and S16)."""
+
+    def differs(self, stored: Stored, fresh: Stored) -> bool:
+        """Overlook a change from or to no session."""
+        both = stored.session_start is not None and fresh.session_start is not None
+        moved = both and stored.session_start != fresh.session_start
+        return moved or stored.first_updated_at != fresh.first_updated_at
+
+
+class ExpiresOutOfOrder(IncrementalModel):
+    """Drops every closed day, though an older one is still pending (against S21)."""
+
+    def expire(self) -> None:
+        """Look at no other day."""
+        self.raw = {day: events for day, events in self.raw.items() if not self.is_closed(day)}
+
+
+class RewritesEverything(IncrementalModel):
+    """Writes what it read, changed or not (against S19)."""
+
+    def differs(self, stored: Stored, fresh: Stored) -> bool:  # noqa: ARG002 (an override)
+        """See a change everywhere."""
+        return True
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        GapOverAllEvents,
+        NoSeed,
+        HalfOpenTimeout,
+        WholeSeconds,
+        NativeFirst,
+        ClosedRightEdge,
+        SeedOfTheDayBefore,
+        NoHolders,
+        NothingVanishes,
+        LatestArrivalWins,
+        SinceOfTheBatchAlone,
+        NullBlindGuard,
+        RewritesEverything,
+    ],
+)
+def test_random_histories_catch_a_broken_algorithm(broken: type[IncrementalModel]) -> None:
+    """A test that cannot fail proves nothing: each known way of breaking the algorithm is found."""
+    cases = map(random_case, range(BULK))
+    assert any(replay(case, broken(case.timeout, case.user_actions)) for case in cases)
+
+
+def test_random_histories_catch_raw_days_that_leave_too_early() -> None:
+    assert not all(table_with_retention_is_right(seed, ExpiresOutOfOrder) for seed in range(BULK))

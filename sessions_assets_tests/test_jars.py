@@ -1,0 +1,149 @@
+"""Laws of `jars/fetch.py`. Java is a stand-in here that gives what the test lays out, so nothing is downloaded."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+RIGHT, WRONG = b"the right jar", b"another jar"
+SUMS = f"{hashlib.sha256(RIGHT).hexdigest()}  a-1.jar\n"
+
+JAVA = """#!/bin/sh
+mkdir jars && cp "$GIVES"/*.jar jars
+"""
+FAILING_JAVA = """#!/bin/sh
+echo ':: resolving dependencies ::'
+echo '    module not found: org#a;1'
+exit 1
+"""
+
+
+class Jars:
+    """A folder with its own copy of `fetch.py`, a list of one jar, and a Java of the test's choice."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder, self.gives, self.bin = root / "jars", root / "gives", root / "bin"
+        for folder in (self.folder, self.gives, self.bin):
+            folder.mkdir()
+        shutil.copy(PROJECT / "jars" / "fetch.py", self.folder)
+        (self.folder / "SHA256SUMS").write_text(SUMS)
+
+    def fetch(self, java: str | None = JAVA) -> subprocess.CompletedProcess[str]:
+        if java is not None:
+            (self.bin / "java").write_text(java)
+            (self.bin / "java").chmod(0o755)
+        path = str(self.bin) if java is None else f"{self.bin}:{os.defpath}"
+        return _fetch(self.folder, {"PATH": path, "GIVES": str(self.gives)})
+
+    @property
+    def content(self) -> dict[str, bytes]:
+        """All that lies there beside the two files from git."""
+        given = {"fetch.py", "SHA256SUMS"}
+        return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.name not in given}
+
+
+def _fetch(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(folder / "fetch.py")]
+    return subprocess.run(  # noqa: S603 - our own script
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def jars(tmp_path: Path) -> Jars:
+    return Jars(tmp_path)
+
+
+def test_right_jars_need_no_java(jars: Jars) -> None:
+    (jars.folder / "a-1.jar").write_bytes(RIGHT)
+    done = jars.fetch(java=None)
+    assert (done.returncode, done.stdout) == (0, "jars: all 1 are there, nothing to fetch\n")
+
+
+def test_missing_jar_is_fetched(jars: Jars) -> None:
+    (jars.gives / "a-1.jar").write_bytes(RIGHT)
+    assert jars.fetch().returncode == 0
+    assert jars.content == {"a-1.jar": RIGHT}
+
+
+def test_damaged_jar_is_fetched_again(jars: Jars) -> None:
+    (jars.folder / "a-1.jar").write_bytes(WRONG)
+    (jars.gives / "a-1.jar").write_bytes(RIGHT)
+    assert jars.fetch().returncode == 0
+    assert jars.content == {"a-1.jar": RIGHT}
+
+
+def test_fetched_jar_with_wrong_checksum_is_named_and_not_kept(jars: Jars) -> None:
+    (jars.gives / "a-1.jar").write_bytes(WRONG)
+    done = jars.fetch()
+    assert done.returncode == 1
+    assert "wrong checksum" in done.stderr
+    assert "a-1.jar" in done.stderr
+    assert jars.content == {}
+
+
+def test_damaged_jar_is_named_and_not_kept_when_no_other_can_be_had(jars: Jars) -> None:
+    (jars.folder / "a-1.jar").write_bytes(WRONG)
+    done = jars.fetch(java=None)
+    assert done.returncode == 1
+    assert "a-1.jar has a wrong checksum" in done.stdout
+    assert jars.content == {}
+
+
+def test_missing_java_is_one_clear_line(jars: Jars) -> None:
+    done = jars.fetch(java=None)
+    assert done.returncode == 1
+    assert done.stderr == "jars: no Java found on the PATH: install Java 17, or run `make setup`\n"
+
+
+def test_failure_of_ivy_shows_its_reason_and_leaves_nothing(jars: Jars) -> None:
+    done = jars.fetch(FAILING_JAVA)
+    assert done.returncode == 1
+    reason, error = done.stderr.splitlines()
+    assert reason == "module not found: org#a;1"
+    assert error.startswith("jars: Ivy failed")
+    assert jars.content == {}
+
+
+def test_listed_jar_that_ivy_does_not_give_is_named(jars: Jars) -> None:
+    (jars.gives / "b-1.jar").write_bytes(RIGHT)
+    done = jars.fetch()
+    assert done.returncode == 1
+    assert done.stderr == "jars: ivy.xml does not give a-1.jar, which SHA256SUMS lists\n"
+
+
+def test_fetched_jar_that_is_not_listed_is_an_error_with_its_checksum_line(jars: Jars) -> None:
+    (jars.gives / "a-1.jar").write_bytes(RIGHT)
+    (jars.gives / "b-1.jar").write_bytes(WRONG)
+    done = jars.fetch()
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"\n{hashlib.sha256(WRONG).hexdigest()}  b-1.jar\n")
+    assert jars.content == {}
+
+
+def test_jar_of_an_older_list_is_removed(jars: Jars) -> None:
+    (jars.folder / "a-1.jar").write_bytes(RIGHT)
+    (jars.folder / "a-0.jar").write_bytes(WRONG)
+    done = jars.fetch(java=None)
+    assert done.returncode == 0
+    assert "a-0.jar" in done.stdout
+    assert jars.content == {"a-1.jar": RIGHT}
+
+
+def test_the_list_and_the_checksums_name_the_same_jars() -> None:
+    pinned = ET.parse(PROJECT / "jars" / "ivy.xml").iter("dependency")  # noqa: S314 - our own file
+    names = {f"{jar.attrib['name']}-{jar.attrib['rev']}.jar" for jar in pinned}
+    lines = (PROJECT / "jars" / "SHA256SUMS").read_text().splitlines()
+    assert names == {line.split()[1] for line in lines}
+
+
+def test_the_jars_of_this_project_are_there_and_right() -> None:
+    done = _fetch(PROJECT / "jars", {"PATH": ""})
+    assert done.returncode == 0, done.stderr
+    assert "nothing to fetch" in done.stdout

@@ -1,0 +1,129 @@
+"""The rule on whole sets of events: each named case has its sessions written out."""
+
+from datetime import timedelta
+from random import Random
+
+import pytest
+from pyspark.sql import SparkSession
+
+from sessions_assets.sessions import SessionRule, all_sessions
+from sessions_assets_tests.histories import TIMEOUTS, random_events
+from sessions_assets_tests.reference import Event, Row, expected_table
+from sessions_assets_tests.tables import day, event, frame, session_rows
+
+Case = tuple[list[Event], list[str | None]]
+
+# Events in time order, and for each the clock time at which its session starts, None for no session.
+CASES: dict[str, Case] = {
+    "action opens session": ([event("a", "10:00")], ["10:00:00"]),
+    "native first stays empty": ([event("x", "09:59"), event("a", "10:00")], [None, "10:00:00"]),
+    "native inside gets id": ([event("a", "10:00"), event("x", "10:04")], ["10:00:00", "10:00:00"]),
+    "native exactly T after an action is inside": (
+        [event("a", "10:00"), event("x", "10:05")],
+        ["10:00:00", "10:00:00"],
+    ),
+    "native after timeout stays empty": ([event("a", "10:00"), event("x", "10:05:00.000001")], ["10:00:00", None]),
+    "gap just under T": ([event("a", "10:00"), event("b", "10:04:59.999999")], ["10:00:00", "10:00:00"]),
+    "gap exactly T": ([event("a", "10:00"), event("b", "10:05")], ["10:00:00", "10:00:00"]),
+    "gap just over T by one microsecond": (
+        [event("a", "10:00"), event("b", "10:05:00.000001")],
+        ["10:00:00", "10:05:00.000001"],
+    ),
+    "native does not bridge": (
+        [event("a", "10:00"), event("x", "10:04"), event("b", "10:08")],
+        ["10:00:00", "10:00:00", "10:08:00"],
+    ),
+    "native does not hide a start": (
+        [event("x", "09:58"), event("a", "10:00"), event("b", "10:03")],
+        [None, "10:00:00", "10:00:00"],
+    ),
+    "same instant: action and native": (
+        # "A-native" sorts before "a": it is the kind that decides, not the name.
+        [event("A-native", "10:00"), event("a", "10:00")],
+        ["10:00:00", "10:00:00"],
+    ),
+    "same instant: two actions": ([event("a", "10:00"), event("b", "10:00")], ["10:00:00", "10:00:00"]),
+    "two products do not mix": (
+        [event("a", "10:00"), event("b", "10:02", product="II")],
+        ["10:00:00", "10:02:00"],
+    ),
+    "two products: native of the other stays empty": (
+        [event("a", "10:00"), event("x", "10:02", product="II")],
+        ["10:00:00", None],
+    ),
+    "midnight keeps one session": (
+        [event("a", "23:58"), event("b", "00:02", 1), event("x", "00:07", 1)],
+        ["23:58:00", "23:58:00", "23:58:00"],
+    ),
+    "sub-second timestamps": (
+        [event("a", "10:00:00.123456"), event("b", "10:05:00.123456"), event("c", "10:10:00.123457")],
+        ["10:00:00.123456", "10:00:00.123456", "10:10:00.123457"],
+    ),
+    "duplicate in one batch": ([event("a", "10:00"), event("a", "10:00"), event("x", "10:01")], ["10:00:00"] * 2),
+    "only natives": ([event("x", "10:00"), event("y", "10:01")], [None, None]),
+    "worked example": (
+        [
+            event("x", "09:59"),
+            event("a", "10:00"),
+            event("x", "10:04"),
+            event("b", "10:08"),
+            event("c", "10:13"),
+            event("y", "10:18"),
+            event("z", "10:18:01"),
+        ],
+        [None, "10:00:00", "10:00:00", "10:08:00", "10:08:00", "10:08:00", None],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def computed(spark: SparkSession) -> dict[str, list[Row]]:
+    """All cases in one Spark job, each under its own user."""
+    rows = [(row._replace(user_id=name), day(2)) for name, (events, _) in CASES.items() for row in events]
+    found = session_rows(all_sessions(frame(spark, rows), SessionRule()))
+    return {name: [row for row in found if row.user_id == name] for name in CASES}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(name: str, computed: dict[str, list[Row]]) -> None:
+    found = sorted(computed[name], key=lambda row: (row.timestamp, row.event_id))
+    starts = [None if row.session_start is None else row.session_start.time().isoformat() for row in found]
+    assert starts == CASES[name][1]
+
+
+def test_every_column_of_a_row(spark: SparkSession) -> None:
+    """Ids are kept exactly and escaped in the session id, which has a fraction only when there is one (S7, S9)."""
+    events = [
+        (event("a", "23:59:59.000010", user="00#7%", product="I#I"), day(3)),
+        (event("x", "00:00:00", 1, user="00#7%", product="I#I"), day(1)),
+        (event("x", "00:00:00", 1, user="00#7%", product="I#I"), day(2)),
+        (event("a", "10:00", user="00"), day(1)),
+        (event("x", "10:06", user="00"), day(1)),
+    ]
+    start = events[0][0].timestamp
+    session = "00%237%25#I%23I#2025-03-10 23:59:59.000010"
+    assert session_rows(all_sessions(frame(spark, events), SessionRule())) == [
+        Row(*events[3][0], True, "00#I#2025-03-10 10:00:00", events[3][0].timestamp, day(1), day(0)),
+        Row(*events[4][0], False, None, None, day(1), day(0)),
+        Row(*events[0][0], True, session, start, day(3), day(0)),
+        Row(*events[1][0], False, session, start, day(1), day(1)),
+    ]
+
+
+def test_every_event_is_an_action_under_a_star(spark: SparkSession) -> None:
+    events = [(event("x", "10:00"), day(0)), (event("y", "10:04"), day(0))]
+    found = session_rows(all_sessions(frame(spark, events), SessionRule(user_actions=None)))
+    assert [(row.is_user_action, row.session_start) for row in found] == [(True, events[0][0].timestamp)] * 2
+
+
+@pytest.mark.parametrize("timeout", [*TIMEOUTS, timedelta(seconds=1799, microseconds=999_999)], ids=str)
+def test_random_sets_agree_with_the_reference(spark: SparkSession, timeout: timedelta) -> None:
+    """Hundreds of dense random sets, packed into one job: Spark computes what the plain reference does."""
+    deliveries = {
+        f"h{seed}": [row._replace(user_id=f"h{seed}") for row in random_events(Random(seed), timeout)]  # noqa: S311
+        for seed in range(200)
+    }
+    rule = SessionRule(timeout, frozenset("ab"))
+    expected = [row for rows in deliveries.values() for row in expected_table({day(9): rows}, timeout, frozenset("ab"))]
+    rows = [(row, day(9)) for events in deliveries.values() for row in events]
+    assert session_rows(all_sessions(frame(spark, rows), rule)) == sorted(expected)
