@@ -13,7 +13,7 @@ import dagster as dg
 
 from sessions_assets import deliveries
 from sessions_assets.deliveries import AppliedRun, LandedDay
-from sessions_assets.lake import ODS_SESSIONS, RAW_EVENTS, LakeError, Table
+from sessions_assets.lake import LakeError
 from sessions_assets.landing import DeliveryError
 from sessions_assets.resources import (
     LakeResource,
@@ -22,6 +22,7 @@ from sessions_assets.resources import (
     Settings,
     SparkResource,
 )
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, Table
 
 # Whatever writes the sessions goes through this pool, limited to one: two writers would each miss the other's rows.
 SESSIONS_POOL = "ods_sessions"

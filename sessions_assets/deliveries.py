@@ -7,21 +7,20 @@ A crash between two commits needs no repair. The ledger row of a landing goes fi
 ods_sessions refuses the day as not delivered. An application is one MERGE, and doing it again changes nothing.
 """
 
-import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from pyspark import StorageLevel
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets import events
 from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
-from sessions_assets.lake import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Lake, LakeError
-from sessions_assets.landing import Delivery, DeliveryError, Landing, read_rows
+from sessions_assets.lake import Lake, LakeError
+from sessions_assets.landing import Delivery, DeliveryError, Landing, read_rows, reading
+from sessions_assets.ledger import Entry
 from sessions_assets.sessions import (
     DELETE,
     INSERT,
@@ -31,8 +30,7 @@ from sessions_assets.sessions import (
     earliest_changes,
     held_elsewhere,
 )
-
-_log = logging.getLogger(__name__)
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 
 # The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
 _BROADCAST_KEYS = 1_000_000
@@ -96,20 +94,16 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
         for day in landed.keys() & {d for d, found in deliveries.items() if set(files) & set(found.files)}:
             landed[day].additional_columns += layout.additional
     _count_delivered(rows, landed)
-    lake.forget_landed(landed)
+    lake.ledger.forget(landed)
     _write_raw(lake, events.typed(rows, lateness_days), landed)
     _count_landed(lake, landed)
-    lake.record_landed([_ledger_row(found, landed[day]) for day, found in deliveries.items()])
+    lake.ledger.record_landed([_entry(found, landed[day]) for day, found in deliveries.items()])
     return landed
 
 
 def _count_delivered(rows: DataFrame, landed: dict[date, LandedDay]) -> None:
-    try:
+    with reading():
         counts = rows.groupBy(ARRIVAL_DAY).count().collect()
-    except PySparkException as error:
-        if not (error.getCondition() or "").startswith("FAILED_READ_FILE"):
-            raise
-        raise DeliveryError(str(error).partition("\n")[0]) from error
     for row in counts:
         landed[row[ARRIVAL_DAY]].rows_delivered = row["count"]
 
@@ -142,16 +136,15 @@ def _count_landed(lake: Lake, landed: dict[date, LandedDay]) -> None:
             )
 
 
-def _ledger_row(delivery: Delivery, landed: LandedDay) -> Row:
-    return Row(
-        _updated_at=delivery.day,
-        source=delivery.source,
-        fingerprint=delivery.fingerprint,
-        rows_delivered=landed.rows_delivered,
-        rows_accepted=landed.rows_accepted,
-        rows_quarantined=sum(landed.quarantined.values()),
-        landed_at=datetime.now(UTC),
-        applied_at=None,
+def _entry(delivery: Delivery, landed: LandedDay) -> Entry:
+    return Entry(
+        delivery.day,
+        delivery.source,
+        delivery.fingerprint,
+        landed.rows_delivered,
+        landed.rows_accepted,
+        sum(landed.quarantined.values()),
+        datetime.now(UTC),
     )
 
 
@@ -165,12 +158,12 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
         LakeError: no day was delivered, a raw partition is not the one the ledger knows, or the table was built
             under another rule; nothing has been written then.
     """
-    ledger = lake.ledger(days)
-    if not ledger:
+    entries = lake.ledger.entries(days)
+    if not entries:
         raise LakeError(f"no batch of {', '.join(map(str, days))} was delivered: materialize raw_events first")
     lake.create(ODS_SESSIONS, rule.as_properties())
     _check_rule(lake, rule)
-    run = AppliedRun({day: AppliedDay(row["rows_accepted"]) for day, row in sorted(ledger.items())})
+    run = AppliedRun({day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()})
     batch = lake.read_days(RAW_EVENTS, list(run.days)).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         changed = _changes(lake, batch, run, rule)
@@ -178,7 +171,7 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
             _merge(lake, changed, run)
     finally:
         batch.unpersist()
-    lake.record_applied(run.days, datetime.now(UTC))
+    lake.ledger.record_applied(entries)
     run.version = lake.version(ODS_SESSIONS)
     return run
 

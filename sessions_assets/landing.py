@@ -13,6 +13,7 @@ import re
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
@@ -21,6 +22,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 
 from fsspec.core import url_to_fs
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
@@ -32,9 +34,10 @@ ROW_COLUMNS = (*IDENTITY_COLUMNS, "defect", "raw_text", "source_file", ARRIVAL_D
 
 _Stream = IO[bytes] | gzip.GzipFile
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FAILED_FILE = re.compile(r"\[FAILED_READ_FILE\b[^]]*\].*? file:? (\S+?)\.?\s")
 _HEADER_BYTES = 1 << 20
 _JSON_SAMPLE_LINES = 1000
-_UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, PySparkException)
+_UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 # RFC 4180: a quote inside a quoted field is doubled; white space belongs to the field.
 _CSV_OPTIONS = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "malformed", "escape": '"'}
 
@@ -175,13 +178,30 @@ class Landing:
     def _layout(self, spark: SparkSession, file: str, *, is_folder: bool) -> Layout:
         suffix = file.removesuffix(".gz").rsplit(".", 1)[-1]
         if suffix == "parquet":
-            return Layout(suffix, tuple(spark.read.parquet(file).columns), is_folder)
+            with reading():
+                return Layout(suffix, tuple(spark.read.parquet(file).columns), is_folder)
         with self._files.open(file, "rb") as raw:
             stream: _Stream = gzip.GzipFile(fileobj=raw) if file.endswith(".gz") else raw
             if suffix == "jsonl":
                 return Layout(suffix, _json_names(file, stream), is_folder)
             header = next(_lines(stream), "")
             return Layout(suffix, tuple(next(csv.reader([header]), ())), is_folder, header)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn Spark's failure to read a file into one sentence.
+
+    Raises:
+        DeliveryError: names the file.
+    """
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        failed = _FAILED_FILE.search(str(error))
+        if not failed:
+            raise
+        raise DeliveryError(f"{failed[1]} cannot be read: truncated, damaged or not what its name says") from error
 
 
 def read_rows(spark: SparkSession, layouts: Mapping[Layout, Sequence[str]]) -> DataFrame:

@@ -35,6 +35,7 @@ class Jars:
         (self.folder / "SHA256SUMS").write_text(SUMS)
 
     def fetch(self, java: str | None = JAVA) -> subprocess.CompletedProcess[str]:
+        """Run `fetch.py` with this Java, or with none."""
         if java is not None:
             (self.bin / "java").write_text(java)
             (self.bin / "java").chmod(0o755)

@@ -1,0 +1,104 @@
+# `make` shows what there is. Everything runs from this folder, nothing of the project is installed: Dagster, pytest
+# and mypy all find the packages in the current folder, and the wheel has its own test.
+
+PYTHON ?= python3
+UI_PORT ?= 3000
+# `make lock LOCK_FLAGS=--upgrade` takes newer versions; without it what is locked stays while it fits.
+LOCK_FLAGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+POOL := .dagster_home/.pool
+export DAGSTER_HOME := $(CURDIR)/.dagster_home
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup setup-dev java jars demo ui test lint lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: java $(VENV)/.runtime ## what a run needs: Java, .venv, jars
+	@$(BIN)/python jars/fetch.py
+
+setup-dev: java $(VENV)/.dev ## the same, and what tests and linters need
+	@$(BIN)/python jars/fetch.py
+
+demo: setup $(POOL) ## the sample batches through both assets, with the numbers
+	$(BIN)/python -m sessions_assets_tests.demo
+
+ui: setup $(POOL) ## the Dagster UI at 127.0.0.1:3000 (UI_PORT=...)
+	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
+
+test: setup-dev ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup-dev ## ruff, format, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy jars/fetch.py
+
+lock: setup-dev ## write requirements*.txt anew from pyproject.toml
+	$(COMPILE) -o requirements.txt pyproject.toml
+	$(COMPILE) -o requirements-dev.txt -c requirements.txt --group dev pyproject.toml
+
+# Extras stay in the lists: pip refuses `gql[requests]` in --require-hashes mode when only `gql` is pinned.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+	--custom-compile-command 'make lock' $(LOCK_FLAGS)
+
+jars: $(VENV)/.runtime java ## fetch the jars of jars/ivy.xml, or see that they are there
+	@$(BIN)/python jars/fetch.py
+
+clean: ## remove .venv, jars, lake, Dagster's runs, caches
+	rm -rf $(VENV) lake spark-warehouse .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf jars/*.jar jars/.fetch-*
+	find .dagster_home -mindepth 1 ! -name dagster.yaml -delete
+	find sessions_assets sessions_assets_tests jars -name __pycache__ -exec rm -rf {} +
+
+# Each stamp says what its environment was made from; a changed list installs again.
+$(VENV)/.runtime: requirements.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+# All of the runtime too, at the same versions, so that one install is enough.
+$(VENV)/.dev: requirements-dev.txt requirements.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $(VENV)/.runtime $@
+
+# Dagster does not enforce the default limit of dagster.yaml the first time that it sees a pool.
+$(POOL): .dagster_home/dagster.yaml | setup
+	@$(BIN)/dagster instance concurrency set ods_sessions 1
+	@touch $@
+
+# --- Java and Python of the system. On Debian and its kin they are installed when that needs no password.
+
+define may_install
+if ! command -v apt-get >/dev/null; then may=; \
+elif [ "$$(id -u)" = 0 ]; then may='env DEBIAN_FRONTEND=noninteractive'; \
+elif sudo -n true 2>/dev/null; then may='sudo -n env DEBIAN_FRONTEND=noninteractive'; \
+else may=; fi
+endef
+
+java_version = $$("$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p')
+
+java:
+	@if [ "$(java_version)" -ge 17 ] 2>/dev/null; then exit 0; fi; \
+	$(may_install); \
+	if [ -n "$$may" ]; then \
+	  echo 'Java 17 is missing, installing it'; \
+	  $$may apt-get -qq update && $$may apt-get -qq install -y --no-install-recommends openjdk-17-jre-headless; \
+	fi; \
+	if [ "$(java_version)" -ge 17 ] 2>/dev/null; then exit 0; fi; \
+	echo 'Spark needs Java 17: install it (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME to it' >&2; \
+	exit 1
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+	  echo 'Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is not one: make PYTHON=/path/to/python3.11 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null && exit 0; \
+	package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	$(may_install); \
+	if [ -n "$$may" ]; then $$may apt-get -qq update && $$may apt-get -qq install -y $$package && exit 0; fi; \
+	echo "$(PYTHON) cannot make an environment: install its venv module (Debian: apt-get install $$package)" >&2; exit 1
+	$(PYTHON) -m venv $(VENV)

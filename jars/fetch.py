@@ -1,0 +1,145 @@
+"""Fetch the jars of `ivy.xml` into the folder of this file, and keep only what `SHA256SUMS` vouches for.
+
+`python jars/fetch.py`, with Java and with the Python that has pyspark, since the Ivy that pyspark brings does the
+download. When every jar is there and right it does nothing, so it may be run before every use.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+PATIENCE_SECONDS = 900
+TELLING = re.compile(r"module not found|\[FAILED|download failed|access error|Exception")
+
+
+class FetchError(Exception):
+    """The jars could not be made right; the message says why in one line."""
+
+
+def main() -> None:
+    """Make the jars beside this file right, or say in one line why that failed and exit with 1."""
+    try:
+        print(update(FOLDER))
+    except FetchError as error:
+        sys.exit(f"jars: {error}")
+
+
+def update(folder: Path) -> str:
+    """Leave in a folder exactly the jars that its `SHA256SUMS` lists, each with its checksum.
+
+    Args:
+        folder: holds `ivy.xml` and `SHA256SUMS`, and gets the jars.
+
+    Returns:
+        What was done, in one line.
+
+    Raises:
+        FetchError: a jar is wrong or could not be had. No wrong jar is left in the folder then.
+    """
+    sums = _read_sums(folder / "SHA256SUMS")
+    _remove_what_is_not_listed(folder, sums)
+    if all((folder / name).is_file() for name in sums):
+        return f"jars: all {len(sums)} are there, nothing to fetch"
+    # Beside their place, so that each moves there in one step: an interrupted fetch leaves no half jar.
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as temporary:
+        fetched = Path(temporary, "jars")
+        _run_ivy(_ivy_command(folder / "ivy.xml"), Path(temporary))
+        _verify(fetched, sums)
+        for name in sums:
+            (fetched / name).replace(folder / name)
+    return f"jars: fetched {len(sums)}, checksums right"
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """Read what `sha256sum` wrote: checksum by file name."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {name: checksum for checksum, name in (line.split(maxsplit=1) for line in lines if line.strip())}
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove_what_is_not_listed(folder: Path, sums: dict[str, str]) -> None:
+    """Remove jars of older versions and damaged ones: Spark is given every jar of the folder."""
+    for jar in sorted(folder.glob("*.jar")):
+        if jar.name not in sums:
+            print(f"jars: {jar.name} is not listed in SHA256SUMS, removed", flush=True)
+            jar.unlink()
+        elif _sum(jar) != sums[jar.name]:
+            print(f"jars: {jar.name} has a wrong checksum, removed to be fetched again", flush=True)
+            jar.unlink()
+
+
+def _ivy_command(ivy_file: Path) -> list[str]:
+    # A cache of its own: what lies damaged in the user's would come back at every try. Relative to where Ivy
+    # runs: brackets in a folder's name would be read as part of the pattern.
+    where = ["-ivy", str(ivy_file), "-cache", "cache", "-retrieve", "jars/[artifact]-[revision].[ext]"]
+    return [_java(), "-jar", str(_ivy_jar()), *where, "-confs", "default", "-types", "jar"]
+
+
+def _java() -> str:
+    """Find Java where Spark will: JAVA_HOME, else the PATH."""
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which(Path(home, "bin", "java") if home else "java")
+    if java is None:
+        where = f"in JAVA_HOME={home}" if home else "on the PATH"
+        raise FetchError(f"no Java found {where}: install Java 17, or run `make setup`")
+    return java
+
+
+def _ivy_jar() -> Path:
+    """Find the Ivy that pyspark brings."""
+    pyspark = importlib.util.find_spec("pyspark")
+    if pyspark is None or pyspark.origin is None:
+        raise FetchError(f"pyspark is not installed for {sys.executable}: run `make setup`")
+    found = sorted(Path(pyspark.origin).parent.glob("jars/ivy-*.jar"))
+    if not found:
+        raise FetchError(f"no Ivy in {Path(pyspark.origin).parent / 'jars'}: is this pyspark whole?")
+    return found[-1]
+
+
+def _run_ivy(command: list[str], where: Path) -> None:
+    try:
+        ivy = subprocess.run(  # noqa: S603 - a list without shell, of our own making
+            command,
+            cwd=where,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FetchError(f"Ivy did not finish in {PATIENCE_SECONDS} s: is the network slow?") from error
+    if ivy.returncode:
+        lines = (ivy.stdout + ivy.stderr).splitlines()
+        telling = [line.strip() for line in lines if TELLING.search(line)] or lines[-10:]
+        print(*list(dict.fromkeys(telling))[:20], sep="\n", file=sys.stderr)
+        raise FetchError(f"Ivy failed (exit code {ivy.returncode}), see above: is Maven Central reached from here?")
+
+
+def _verify(fetched: Path, sums: dict[str, str]) -> None:
+    """Compare what Ivy brought with the list, both ways."""
+    got = {jar.name: _sum(jar) for jar in sorted(fetched.glob("*.jar"))}
+    if missing := sorted(sums.keys() - got.keys()):
+        raise FetchError(f"ivy.xml does not give {', '.join(missing)}, which SHA256SUMS lists")
+    if wrong := sorted(name for name in sums if got[name] != sums[name]):
+        details = "; ".join(f"{name}: expected {sums[name]}, got {got[name]}" for name in wrong)
+        raise FetchError(f"wrong checksum, so nothing is kept: {details}")
+    if unlisted := sorted(got.keys() - sums.keys()):
+        lines = "".join(f"\n{got[name]}  {name}" for name in unlisted)
+        raise FetchError(f"not in SHA256SUMS, add if you trust them:{lines}")
+
+
+if __name__ == "__main__":
+    main()
