@@ -1,0 +1,144 @@
+"""`make demo`: the sample batches through Dagster into the default lake, in two steps, so that late data is seen.
+
+Everything runs in this one process, as a run of `dagster asset materialize` would, and is recorded in DAGSTER_HOME.
+What Dagster and Spark have to say goes to a log file there.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from pyspark.sql import DataFrame, SparkSession
+
+from sessions_assets.definitions import build_definitions
+from sessions_assets.lake import Lake
+from sessions_assets.resources import Settings, build_resources
+from sessions_assets.tables import ODS_SESSIONS, RAW_QUARANTINE
+
+FIRST_DAY = date(2025, 3, 10)
+LAST_DAY = date(2025, 3, 23)
+# On the next day an action of user 1 arrives three days late and joins two sessions.
+LAST_DAY_BEFORE = date(2025, 3, 17)
+SHOWN_USER, SHOWN_PRODUCT = "1", "I"
+# Made by the first step; the second one makes the next.
+VERSION_BEFORE = 1
+
+Metadata = dict[str, Any]
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[None]:
+    """Send what this process and its JVM write to standard error into a file."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(terminal, 2)
+            print(f"failed: see {log}", file=sys.stderr)
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def materialize(definitions: dg.Definitions, first: date, last: date) -> list[dg.AssetMaterialization]:
+    """Materialize both assets for a range of days, as one run."""
+    print(f"\nmaterializing raw_events and ods_sessions for {first} ... {last}", end=" ", flush=True)
+    started = time.monotonic()
+    result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=dg.DagsterInstance.get(),
+        tags={
+            ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
+            ASSET_PARTITION_RANGE_END_TAG: last.isoformat(),
+        },
+    )
+    print(f"({time.monotonic() - started:.0f} s)")
+    return [
+        materialization
+        for node in ("raw_events", "ods_sessions")
+        for materialization in result.asset_materializations_for_node(node)
+    ]
+
+
+def numbers(materializations: Sequence[dg.AssetMaterialization], asset: str) -> dict[str, Metadata]:
+    """Give the metadata of each day of an asset."""
+    return {
+        m.partition or "": {name: value.value for name, value in m.metadata.items()}
+        for m in materializations
+        if m.asset_key.to_user_string() == asset
+    }
+
+
+def show_days(materializations: Sequence[dg.AssetMaterialization]) -> None:
+    """Print what each batch held and what the run did with it."""
+    raw, ods = numbers(materializations, "raw_events"), numbers(materializations, "ods_sessions")
+    print(f"  {'batch':<19}{'rows':>6}{'refused':>9}{'late':>6}{'twice':>7}{'new events':>12}")
+    for day, landed in raw.items():
+        late = sum(rows for name, rows in landed.items() if name.startswith("late/") and _is_late(name))
+        counts = [landed["rows_delivered"], landed["rows_quarantined"], late]
+        applied = [ods[day]["duplicates"], ods[day]["rows_inserted"]]
+        print("  {:<19}{:>6}{:>9}{:>6}{:>7}{:>12}".format(landed["source"], *counts, *applied))
+    run = next(iter(ods.values()))
+    rows = ", ".join(f"{run[f'run/rows_{change}']} {change}" for change in ("inserted", "changed", "removed"))
+    sessions = ", ".join(f"{run[f'run/sessions_{fate}']} {fate}" for fate in ("opened", "extended", "joined"))
+    print(f"  rows: {rows}\n  sessions: {sessions}")
+
+
+def _is_late(name: str) -> bool:
+    return int(name.removeprefix("late/").removesuffix("_days")) > 0
+
+
+def show_user(table: DataFrame, when: str) -> None:
+    """Print the events of one user and product in time order, with the session of each."""
+    print(f"\nuser {SHOWN_USER}, product {SHOWN_PRODUCT}, {when}")
+    rows = table.where(f"user_id = '{SHOWN_USER}' AND product_code = '{SHOWN_PRODUCT}'").orderBy("timestamp")
+    for row in rows.selectExpr("event_id", "string(timestamp) AS at", "session_id", "first_updated_at").collect():
+        print(f"  {row.event_id}  {row['at']}  {row.session_id or '-':<23}  arrived {row.first_updated_at}")
+
+
+def show_totals(lake: Lake) -> None:
+    """Print what the tables hold."""
+    rows, empty, sessions = (
+        lake.read(ODS_SESSIONS)
+        .selectExpr("count(*)", "count_if(session_id IS NULL)", "count(DISTINCT session_id)")
+        .collect()[0]
+    )
+    refused = lake.read(RAW_QUARANTINE).groupBy("reason").count().orderBy("reason").collect()
+    print(f"\nods_sessions: {rows} events in {sessions} sessions, {empty} of them in none")
+    print("raw_quarantine:", ", ".join(f"{row['count']} {row['reason']}" for row in refused))
+
+
+def main() -> None:
+    """Run the demo."""
+    settings = Settings()
+    log = Path(os.environ["DAGSTER_HOME"]) / "demo.log"
+    with quiet(log):
+        definitions, resources = build_definitions(settings), build_resources(settings)
+        spark: SparkSession = resources["pyspark"].spark_session  # type: ignore[attr-defined]
+        lake: Lake = resources["lake"].open(spark)  # type: ignore[attr-defined]
+        if lake.ledger.entries([LAST_DAY]):
+            print("the lake holds the sample days already: once more, to see that nothing changes")
+            show_days(materialize(definitions, FIRST_DAY, LAST_DAY))
+        else:
+            show_days(materialize(definitions, FIRST_DAY, LAST_DAY_BEFORE))
+            show_days(materialize(definitions, LAST_DAY_BEFORE + timedelta(days=1), LAST_DAY))
+        before = spark.read.format("delta").option("versionAsOf", VERSION_BEFORE).load(lake.path(ODS_SESSIONS))
+        show_user(before, f"as the batches up to {LAST_DAY_BEFORE} left it")
+        show_user(lake.read(ODS_SESSIONS), "after an action of 10:04:30 came three days late")
+        show_totals(lake)
+    print(f"\nThe tables lie in {settings.lake}/, what Dagster and Spark said in {os.path.relpath(log)}.")
+    print("`make ui` shows all of it in the browser, at http://127.0.0.1:3000")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The environment: every variable with its default, and one clear error for a value that makes no sense."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from sessions_assets.resources import Settings, SettingsError
+
+
+def test_defaults_work_in_a_fresh_clone() -> None:
+    assert Settings.from_environment({}) == Settings(
+        landing="batches",
+        lake="lake",
+        first_day=date(2025, 3, 10),
+        timeout=timedelta(seconds=300),
+        user_actions=frozenset({"a", "b", "c"}),
+        lateness_days=5,
+        spark_master="local[*]",
+    )
+
+
+def test_every_variable_is_read() -> None:
+    assert Settings.from_environment(
+        {
+            "SESSIONS_LANDING": "s3://bucket/in",
+            "SESSIONS_LAKE": "/lake",
+            "SESSIONS_FIRST_DAY": "2024-02-29",
+            "SESSIONS_TIMEOUT_SECONDS": "1799.999999",
+            "SESSIONS_USER_ACTIONS": "click, tap",
+            "SESSIONS_LATENESS_DAYS": "7",
+            "SPARK_MASTER": "spark://host:7077",
+        }
+    ) == Settings(
+        landing="s3://bucket/in",
+        lake="/lake",
+        first_day=date(2024, 2, 29),
+        timeout=timedelta(seconds=1799, microseconds=999_999),
+        user_actions=frozenset({"click", "tap"}),
+        lateness_days=7,
+        spark_master="spark://host:7077",
+    )
+
+
+def test_a_star_makes_every_event_an_action() -> None:
+    assert Settings.from_environment({"SESSIONS_USER_ACTIONS": "*"}).user_actions is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SESSIONS_FIRST_DAY", "2025-02-30"),
+        ("SESSIONS_FIRST_DAY", "20250310"),
+        ("SESSIONS_TIMEOUT_SECONDS", "five"),
+        ("SESSIONS_TIMEOUT_SECONDS", "0"),
+        ("SESSIONS_TIMEOUT_SECONDS", "-1"),
+        ("SESSIONS_TIMEOUT_SECONDS", "NaN"),
+        ("SESSIONS_TIMEOUT_SECONDS", "Infinity"),
+        ("SESSIONS_TIMEOUT_SECONDS", "0.0000001"),
+        ("SESSIONS_TIMEOUT_SECONDS", "1e30"),
+        ("SESSIONS_USER_ACTIONS", "a,,b"),
+        ("SESSIONS_USER_ACTIONS", "a,*"),
+        ("SESSIONS_LATENESS_DAYS", "-1"),
+        ("SESSIONS_LATENESS_DAYS", "5.5"),
+    ],
+)
+def test_a_value_without_sense_is_named(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable}='.*': expected"):
+        Settings.from_environment({variable: value})
