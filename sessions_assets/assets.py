@@ -13,9 +13,9 @@ from typing import Any, Self
 import dagster as dg
 
 from sessions_assets import deliveries
-from sessions_assets.deliveries import AppliedRun, LandedDay
 from sessions_assets.lake import LakeError
 from sessions_assets.landing import DeliveryError
+from sessions_assets.numbers import AppliedRun, LandedDay
 from sessions_assets.resources import (
     LakeResource,
     LandingResource,

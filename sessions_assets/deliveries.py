@@ -1,7 +1,7 @@
 """What happens to a delivery: it is landed (files to raw_events), then applied (raw_events to ods_sessions).
 
-Knows the order of reads and commits, what is refused, and the numbers of a run. Must not know Dagster, the
-environment, file formats or how a session is computed.
+Knows the order of reads and commits, and what is refused. Must not know Dagster, the environment, file formats or how
+a session is computed.
 
 A crash between two commits needs no repair. The ledger row of a landing goes first and comes back last: in between
 ods_sessions refuses the day as not delivered. An application is one MERGE, and doing it again changes nothing.
@@ -9,7 +9,6 @@ ods_sessions refuses the day as not delivered. An application is one MERGE, and 
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from pyspark import StorageLevel
@@ -18,61 +17,16 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets import events
 from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
+from sessions_assets.formats import layouts, read_rows, reading
 from sessions_assets.lake import Lake, LakeError
-from sessions_assets.landing import Delivery, DeliveryError, Landing, read_rows, reading
+from sessions_assets.landing import Delivery, DeliveryError, Landing
 from sessions_assets.ledger import Entry
-from sessions_assets.sessions import (
-    DELETE,
-    INSERT,
-    UPDATE,
-    SessionRule,
-    changes,
-    earliest_changes,
-    held_elsewhere,
-)
+from sessions_assets.numbers import AppliedDay, AppliedRun, LandedDay, count_changes, count_sessions, count_stored
+from sessions_assets.sessions import SessionRule, changes, earliest_changes, held_elsewhere
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 
 # The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
 _BROADCAST_KEYS = 1_000_000
-
-SESSION_FATES = ("opened", "extended", "joined", "split")
-
-
-@dataclass
-class LandedDay:
-    """The numbers of one landed batch; rows, by reason and by days between event date and arrival."""
-
-    source: str
-    additional_columns: tuple[str, ...] = ()
-    rows_delivered: int = 0
-    rows_accepted: int = 0
-    quarantined: dict[str, int] = field(default_factory=dict)
-    late_by_days: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass
-class AppliedDay:
-    """The numbers of one applied day: accepted rows, the events it was the first to bring, those in no session."""
-
-    rows_accepted: int
-    rows_inserted: int = 0
-    events_first_seen: int = 0
-    empty_events: int = 0
-
-    @property
-    def duplicates(self) -> int:
-        """Count the accepted rows that repeat another one, of this batch or of an earlier arrival day."""
-        return self.rows_accepted - self.events_first_seen
-
-
-@dataclass
-class AppliedRun:
-    """The numbers of one application of one or more days: of each day, rows by change, sessions by fate."""
-
-    days: dict[date, AppliedDay]
-    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
-    sessions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SESSION_FATES, 0))
-    version: int = 0
 
 
 def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int) -> dict[date, LandedDay]:
@@ -82,22 +36,22 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
         The numbers of each day that has a batch; a day without one is left out.
 
     Raises:
-        DeliveryError: no day has a batch, or a batch cannot be taken; nothing has been written then.
+        DeliveryError: no day has a batch, or a batch cannot be taken; raw_events is as it was then.
+        LakeError: a file changed while it was read; landing the day again mends it.
     """
     deliveries = landing.find(days)
     if not deliveries:
         raise DeliveryError(landing.missing(days[0]))
-    layouts = landing.layouts(lake.spark, list(deliveries.values()))
-    rows = read_rows(lake.spark, layouts)
+    files_by_layout = layouts(lake.spark, landing, list(deliveries.values()))
+    rows = read_rows(lake.spark, files_by_layout)
     landed = {day: LandedDay(found.source) for day, found in deliveries.items()}
-    for layout, files in layouts.items():
+    for layout, files in files_by_layout.items():
         for day in landed.keys() & {d for d, found in deliveries.items() if set(files) & set(found.files)}:
             landed[day].additional_columns += layout.additional
     _count_delivered(rows, landed)
-    lake.ledger.forget(landed)
-    _write_raw(lake, events.typed(rows, lateness_days), landed)
+    _write(lake, events.typed(rows, lateness_days), landed)
     _count_landed(lake, landed)
-    lake.ledger.record_landed([_entry(found, landed[day]) for day, found in deliveries.items()])
+    lake.ledger.record([_entry(found, landed[day]) for day, found in deliveries.items()])
     return landed
 
 
@@ -108,8 +62,16 @@ def _count_delivered(rows: DataFrame, landed: dict[date, LandedDay]) -> None:
         landed[row[ARRIVAL_DAY]].rows_delivered = row["count"]
 
 
-def _write_raw(lake: Lake, rows: DataFrame, landed: dict[date, LandedDay]) -> None:
-    lake.replace_days(RAW_EVENTS, landed, rows.where(F.col("reason").isNull()))
+def _write(lake: Lake, rows: DataFrame, landed: dict[date, LandedDay]) -> None:
+    known = lake.ledger.entries(landed)
+    lake.ledger.forget(landed)
+    try:
+        with reading():
+            lake.replace_days(RAW_EVENTS, landed, rows.where(F.col("reason").isNull()))
+    except DeliveryError:
+        # Raw is as it was, so what the ledger said of it still holds.
+        lake.ledger.record(known.values())
+        raise
     lake.replace_days(RAW_QUARANTINE, landed, rows.where(F.col("reason").isNotNull()))
 
 
@@ -155,8 +117,8 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
         The numbers of the run; a day that was not delivered is left out.
 
     Raises:
-        LakeError: no day was delivered, a raw partition is not the one the ledger knows, or the table was built
-            under another rule; nothing has been written then.
+        LakeError: no day was delivered, a raw partition is not the one the ledger knows, the table was built under
+            another rule, or somebody else writes it; nothing is noted as applied then.
     """
     entries = lake.ledger.entries(days)
     if not entries:
@@ -164,6 +126,7 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
     lake.create(ODS_SESSIONS, rule.as_properties())
     _check_rule(lake, rule)
     run = AppliedRun({day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()})
+    run.version = lake.version(ODS_SESSIONS)
     batch = lake.read_days(RAW_EVENTS, list(run.days)).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         changed = _changes(lake, batch, run, rule)
@@ -171,8 +134,7 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
             _merge(lake, changed, run)
     finally:
         batch.unpersist()
-    lake.ledger.record_applied(entries)
-    run.version = lake.version(ODS_SESSIONS)
+    lake.ledger.record_applied(entries.values())
     return run
 
 
@@ -191,14 +153,14 @@ def _check_rule(lake: Lake, rule: SessionRule) -> None:
 def _changes(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) -> DataFrame | None:
     """Compute the rows to write, from no more stored rows than the days can change (S14)."""
     days = list(run.days)
-    stored = lake.read(ODS_SESSIONS)
+    stored = lake.read(ODS_SESSIONS, run.version)
     stored_of_days = stored.where(F.col("first_updated_at").isin(*days))
     measured = _measure(batch, stored_of_days, rule)
     _check_raw(run, measured)
     if not measured:
         return None
     incoming, touched = batch, batch
-    if _count_stored(run, measured):
+    if count_stored(run, measured):
         other_raw = lake.read(RAW_EVENTS).where(~F.col(ARRIVAL_DAY).isin(*days))
         incoming = batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))
         touched = batch.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
@@ -236,15 +198,6 @@ def _measure(batch: DataFrame, stored_of_days: DataFrame, rule: SessionRule) -> 
     )
 
 
-def _count_stored(run: AppliedRun, measured: list[Row]) -> int:
-    """Start the numbers of each day from what is stored of it; give the number of those rows."""
-    for row in measured:
-        if row["is_stored"]:
-            run.days[row["day"]].events_first_seen = row["rows"]
-            run.days[row["day"]].empty_events = row["empty"]
-    return sum(day.events_first_seen for day in run.days.values())
-
-
 def _check_raw(run: AppliedRun, measured: list[Row]) -> None:
     rows: dict[date, int] = defaultdict(int)
     rows.update({row["day"]: row["rows"] for row in measured if not row["is_stored"]})
@@ -268,49 +221,18 @@ def _merge(lake: Lake, changed: DataFrame, run: AppliedRun) -> None:
         .collect()
     )
     if counts:
-        _count_changes(counts, run)
-        run.sessions = _count_sessions(changed)
+        count_changes(counts, run)
+        run.sessions = count_sessions(changed)
+        _check_version(lake, run)
         lake.merge_sessions(changed, min(row["first"] for row in counts), max(row["last"] for row in counts))
+        run.version += 1
+        _check_version(lake, run)
 
 
-def _count_changes(counts: list[Row], run: AppliedRun) -> None:
-    nowhere = AppliedDay(0)
-    for row in counts:
-        rows, change = row["rows"], row["change"]
-        run.rows[change] += rows
-        before = run.days.get(row["stored_first_updated_at"], nowhere)
-        after = run.days.get(row["first_updated_at"], nowhere) if change != DELETE else nowhere
-        before.events_first_seen -= rows
-        before.empty_events -= rows if row["was_empty"] else 0
-        after.events_first_seen += rows
-        after.empty_events += rows if row["is_empty"] else 0
-        after.rows_inserted += rows if change == INSERT else 0
-
-
-def _count_sessions(changed: DataFrame) -> dict[str, int]:
-    """Tell of each session with a changed row what it was before.
-
-    The sessions it was are those its changed rows were stored with, and itself if its first action was stored as
-    one already. None: it opened. Several: they joined. One, that began earlier: it split off.
-    """
-    before = F.collect_set("stored_session_start")
-    itself = F.max(F.when(F.col("stored_session") == F.col("session_start"), F.col("session_start")))
-    sessions = (
-        changed.where(F.col("session_start").isNotNull() & (F.col("change") != DELETE))
-        .groupBy(*KEY_COLUMNS, "session_start")
-        .agg(
-            F.size(F.array_compact(F.array_distinct(F.concat(before, F.array(itself))))).alias("before"),
-            F.array_min(before).alias("earliest"),
-            F.max(F.col("change") == INSERT).alias("has_insert"),
+def _check_version(lake: Lake, run: AppliedRun) -> None:
+    """Make sure that nobody else has written since the stored rows were read: his rows would be missing in ours."""
+    if (found := lake.version(ODS_SESSIONS)) != run.version:
+        raise LakeError(
+            f"{lake.path(ODS_SESSIONS)} is at version {found} instead of {run.version}, another run writes it: "
+            f"materialize {', '.join(map(str, run.days))} again, one run at a time"
         )
-    )
-    is_split = F.col("earliest") < F.col("session_start")
-    is_extended = (F.col("before") == 1) & ~F.coalesce(is_split, F.lit(False))
-    grows = F.col("has_insert") | (F.col("earliest") > F.col("session_start"))
-    fates = {
-        "opened": F.col("before") == 0,
-        "extended": is_extended & grows,
-        "joined": F.col("before") > 1,
-        "split": is_split,
-    }
-    return sessions.agg(*[F.count_if(fates[fate]).alias(fate) for fate in SESSION_FATES]).collect()[0].asDict()

@@ -49,7 +49,7 @@ def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
     return rows.withColumn("moment", moment).select(
         *[column for column in rows.columns if column not in {"timestamp", "defect"}],
         F.col("moment").alias("timestamp"),
-        _first_reason(
+        F.coalesce(
             F.col("defect"),
             *[F.when(_is_blank(c), F.lit(f"blank_{c}")) for c in IDENTITY_COLUMNS],
             F.when(F.col("moment").isNull(), F.lit(UNPARSABLE_TIMESTAMP)),
@@ -69,7 +69,3 @@ def lateness_reason(event_date: Column, arrival_day: Column, lateness_days: int)
 def _is_blank(column: str) -> Column:
     # (?U): every white space of Unicode is blank, not only the ASCII ones.
     return F.col(column).isNull() | ~F.col(column).rlike(r"(?U)\S")
-
-
-def _first_reason(*reasons: Column) -> Column:
-    return F.coalesce(*reasons)

@@ -53,15 +53,18 @@ class Lake:
             builder = builder.property(name, value)
         builder.execute()
 
-    def read(self, table: Table) -> DataFrame:
-        """Read a whole table, with its columns in their order.
+    def read(self, table: Table, version: int | None = None) -> DataFrame:
+        """Read a whole table as it is now, or as a commit left it.
 
         Raises:
             LakeError: the table was never made.
         """
         if not deltalake.DeltaTable.is_deltatable(self.path(table)):
             raise LakeError(f"{self.path(table)} does not exist: materialize raw_events and ods_sessions first")
-        return self.spark.read.format("delta").load(self.path(table))
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.path(table))
 
     def properties(self, table: Table) -> dict[str, str]:
         """Read the properties of a table."""

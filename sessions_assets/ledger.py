@@ -5,13 +5,16 @@ only asks what was delivered starts no JVM. Must not know Dagster, batches' cont
 Source of the rules: S20 (an empty batch has a row, a missing one has none), S21 (landed is not applied).
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass
+import random
+import time
+from collections.abc import Callable, Collection
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from arro3.core import Array, DataType, Table
 from deltalake import DeltaTable, Field, QueryBuilder, Schema
+from deltalake.exceptions import CommitFailedError
 from deltalake.schema import PrimitiveType
 
 from sessions_assets.tables import DELIVERIES
@@ -55,27 +58,28 @@ class Ledger:
     def forget(self, days: Collection[date]) -> None:
         """Take these days out: the first write of a landing, so that a crash in it leaves no false row."""
         if self.entries(days):
-            DeltaTable(self._address).delete(_is_one_of(days))
+            _repeated(lambda: DeltaTable(self._address).delete(_is_one_of(days)))
 
-    def record_landed(self, entries: Sequence[Entry]) -> None:
-        """Note what raw_events took, as not yet applied: the last write of a landing."""
-        table = self._made()
-        (
-            table.merge(_as_arrow(table, entries), "ledger._updated_at = landed._updated_at", "landed", "ledger")
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .execute()
-        )
+    def record(self, entries: Collection[Entry]) -> None:
+        """Write the rows of these days anew: the last write of a landing."""
+        self._merge(entries, "ledger._updated_at = entry._updated_at", insert=True)
 
-    def record_applied(self, applied: Mapping[date, Entry]) -> None:
+    def record_applied(self, entries: Collection[Entry]) -> None:
         """Note that ods_sessions holds these batches: the last write of an application.
 
-        A day whose batch was replaced meanwhile stays unapplied.
+        A day that has landed anew meanwhile stays unapplied.
         """
-        those = " OR ".join(
-            f"({_is_one_of([day])} AND fingerprint = '{entry.fingerprint}')" for day, entry in applied.items()
-        )
-        DeltaTable(self._address).update(predicate=those, new_values={"applied_at": datetime.now(UTC)})
+        applied = [replace(entry, applied_at=datetime.now(UTC)) for entry in entries]
+        same = "ledger._updated_at = entry._updated_at AND ledger.landed_at = entry.landed_at"
+        self._merge(applied, same, insert=False)
+
+    def _merge(self, entries: Collection[Entry], predicate: str, *, insert: bool) -> None:
+        def merge() -> None:
+            table = self._made()
+            merger = table.merge(_as_arrow(table, entries), predicate, "entry", "ledger").when_matched_update_all()
+            (merger.when_not_matched_insert_all() if insert else merger).execute()
+
+        _repeated(merge)
 
     def _made(self) -> DeltaTable:
         columns = [
@@ -85,12 +89,24 @@ class Ledger:
         return DeltaTable.create(self._address, Schema(columns), mode="ignore", name=DELIVERIES.name)
 
 
+def _repeated(write: Callable[[], object]) -> None:
+    """Write once more when another run has written in between: all writes of the ledger may be repeated."""
+    for pause in (0.1, 0.2, 0.4, 0.8, 1.6):
+        try:
+            write()
+        except CommitFailedError:
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - so that two runs do not meet again
+        else:
+            return
+    write()
+
+
 def _is_one_of(days: Collection[date]) -> str:
     listed = ", ".join(f"date '{day}'" for day in days)
     return f"_updated_at IN ({listed})"
 
 
-def _as_arrow(table: DeltaTable, entries: Sequence[Entry]) -> Table:
+def _as_arrow(table: DeltaTable, entries: Collection[Entry]) -> Table:
     schema = table.schema().to_arrow()
     columns = [list(values) for values in zip(*map(astuple, entries), strict=True)]
     return Table.from_arrays(

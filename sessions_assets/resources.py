@@ -79,6 +79,9 @@ class Settings:
         return cls(**values)
 
 
+_LONGEST_TIMEOUT = 365 * 24 * 3600 * 1_000_000
+
+
 def _day(text: str) -> date:
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
         raise ValueError("a day such as 2025-03-10")
@@ -89,12 +92,14 @@ def _day(text: str) -> date:
 
 
 def _seconds(text: str) -> timedelta:
-    expected = "seconds such as 300 or 299.999999: positive, at most 6 decimals"
+    expected = "seconds such as 300 or 299.999999: positive, at most 6 decimals, at most a year"
     try:
         microseconds = Decimal(text) * 1_000_000
     except InvalidOperation as error:
         raise ValueError(expected) from error
-    if not microseconds.is_finite() or microseconds <= 0 or microseconds != int(microseconds):
+    if microseconds.is_nan():
+        raise ValueError(expected)
+    if not 0 < microseconds <= _LONGEST_TIMEOUT or microseconds != int(microseconds):
         raise ValueError(expected)
     return timedelta(microseconds=int(microseconds))
 

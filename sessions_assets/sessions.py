@@ -155,7 +155,7 @@ def changes(
     Returns:
         `SESSION_COLUMNS`, `change` (inserted, changed or removed), `stored_session_start` and
         `stored_first_updated_at` (NULL where nothing was stored), and `stored_session`: the start of the latest
-        stored session that began at or before the row.
+        stored session of a row up to this instant.
     """
     timeline = _incoming(incoming, rule).unionByName(_stored_context(stored, since, days, rule))
     rows = _sessionize(timeline, rule).where(~F.col("is_seed"))
@@ -242,13 +242,12 @@ def _with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
     starts_session = action_time.isNotNull() & (gap.isNull() | (gap > F.lit(rule.timeout)))
     start = F.when(F.col("is_seed"), F.col("stored_session_start")).when(starts_session, F.col("timestamp"))
     is_inside_session = F.col("timestamp") - F.col("latest_action") <= F.lit(rule.timeout)
-    began_stored_session = F.when(F.col("stored_session_start") == F.col("timestamp"), F.col("timestamp"))
     return (
         events.withColumns(
             {
                 "previous_action": F.last(action_time, ignorenulls=True).over(_before()),
                 "latest_action": F.last(action_time, ignorenulls=True).over(_until_now()),
-                "stored_session": F.max(began_stored_session).over(_until_this_instant()),
+                "stored_session": F.max("stored_session_start").over(_until_this_instant()),
             }
         )
         .withColumn("latest_start", F.last(start, ignorenulls=True).over(_until_now()))

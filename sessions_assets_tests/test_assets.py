@@ -211,7 +211,7 @@ def test_assets_are_described_for_the_ui() -> None:
         node = graph.get(dg.AssetKey(table.name))
         assert node.description
         assert (node.group_name, node.kinds, node.owners) == ("sessions", {"pyspark", "deltalake"}, ["team:sessions"])
-        schema = node.metadata["dagster/column_schema"].schema
+        schema = node.metadata["dagster/column_schema"]
         assert [column.name for column in schema.columns] == [column.name for column in table.columns]
         assert all(column.description for column in schema.columns)
         assert node.backfill_policy == dg.BackfillPolicy.single_run()

@@ -10,8 +10,9 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from sessions_assets import deliveries
 from sessions_assets.deliveries import apply, land
 from sessions_assets.lake import Lake, LakeError
 from sessions_assets.landing import Landing
@@ -186,14 +187,17 @@ def test_first_updated_at_is_the_least_day_that_holds_the_event(
 
 def test_numbers_of_a_run(lake: Lake, tmp_path: Path) -> None:
     """Rows inserted, changed and removed, and what became of the sessions, are what the run did."""
-    users = {"join": "a", "left": "b", "right": "a", "tie": "b", "split": "a"}
+    users = {"join": "a", "left": "b", "right": "a", "tie": "b", "shortened": "a"}
     first = [event(action, "10:00", user=user) for user, action in users.items()]
     first += [event("b", "10:08", user="join"), event("b", "10:04", user="split"), event("c", "10:08", user="split")]
+    # Their later rows lie further than T behind the start.
+    first += [event("a", clock, user="long") for clock in ("10:04", "10:08")]
+    first += [event("a", clock, user="long join") for clock in ("10:04", "10:08", "10:16")]
     deliver(lake, tmp_path / "landing", day(0), [*first, first[0]])
     run = apply(lake, [day(0)], SessionRule())
-    assert run.rows == {"inserted": 8, "changed": 0, "removed": 0}
-    assert run.sessions == {"opened": 6, "extended": 0, "joined": 0, "split": 0}
-    assert (run.days[day(0)].rows_accepted, run.days[day(0)].duplicates) == (9, 1)
+    assert run.rows == {"inserted": 15, "changed": 0, "removed": 0}
+    assert run.sessions == {"opened": 9, "extended": 0, "joined": 0, "shortened": 0}
+    assert (run.days[day(0)].rows_accepted, run.days[day(0)].duplicates) == (16, 1)
 
     late = [
         event("c", "10:04", user="join"),
@@ -202,17 +206,20 @@ def test_numbers_of_a_run(lake: Lake, tmp_path: Path) -> None:
         event("a", "10:00", user="tie"),
         event("a", "10:00", user="new"),
         event("x", "09:00", user="new"),
+        event("x", "10:01", user="tie"),
+        event("b", "10:12", user="long"),
+        event("b", "10:12", user="long join"),
     ]
     deliver(lake, tmp_path / "landing", day(1), late)
     run = apply(lake, [day(1)], SessionRule())
-    assert run.rows == {"inserted": 6, "changed": 2, "removed": 0}
-    assert run.sessions == {"opened": 1, "extended": 3, "joined": 1, "split": 0}
-    assert (run.days[day(1)].events_first_seen, run.days[day(1)].empty_events) == (6, 1)
+    assert run.rows == {"inserted": 9, "changed": 3, "removed": 0}
+    assert run.sessions == {"opened": 1, "extended": 4, "joined": 2, "shortened": 0}
+    assert (run.days[day(1)].events_first_seen, run.days[day(1)].empty_events) == (9, 1)
 
     deliver(lake, tmp_path / "landing", day(0), [row for row in first if row.timestamp != at("10:04")])
     run = apply(lake, [day(0)], SessionRule())
     assert run.rows == {"inserted": 0, "changed": 1, "removed": 1}
-    assert run.sessions == {"opened": 0, "extended": 0, "joined": 0, "split": 1}
+    assert run.sessions == {"opened": 0, "extended": 0, "joined": 0, "shortened": 1}
 
 
 def test_session_longer_than_the_window_keeps_its_id(lake: Lake, tmp_path: Path) -> None:
@@ -273,3 +280,23 @@ def test_a_raw_partition_that_is_not_the_landed_one_is_refused(history: History,
     with pytest.raises(LakeError, match=r"raw_events holds \d+ rows of 2025-03-10, its last finished landing had \d+"):
         apply(lake, [day(0)], SessionRule())
     assert stored_rows(lake) == history.tables[-1]
+
+
+def test_a_second_writer_is_noticed(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit between reading the stored rows and writing the changes is never built upon (S18)."""
+    lake = history.copy(tmp_path / "lake")
+    deliver(lake, tmp_path / "landing", day(4), [event("a", "10:00", 4)])
+    deliver(lake, tmp_path / "landing", day(5), [event("b", "10:04", 4)])
+    count_sessions = deliveries.count_sessions
+
+    def meanwhile(changed: DataFrame) -> dict[str, int]:
+        monkeypatch.setattr(deliveries, "count_sessions", count_sessions)
+        apply(lake, [day(5)], SessionRule())
+        return count_sessions(changed)
+
+    monkeypatch.setattr(deliveries, "count_sessions", meanwhile)
+    with pytest.raises(LakeError, match=r"another run writes it: materialize 2025-03-14 again, one run at a time"):
+        apply(lake, [day(4)], SessionRule())
+    assert lake.ledger.entries([day(4)])[day(4)].applied_at is None
+    apply(lake, [day(4)], SessionRule())
+    assert written_out([row for row in stored_rows(lake) if row.user_id == "u"]) == "a 10:00, b 10:00"

@@ -74,6 +74,14 @@ FORMATS: dict[str, dict[str, str | bytes]] = {
     "BOM, CRLF, quotes, header in another case": {
         ".csv": "\ufeff" + '"User_ID", EVENT_ID,product_code,timestamp\r\n' + ROWS.replace("\n", "\r\n")
     },
+    "names that look like patterns": {
+        "/p[1].csv": HEADER + ROWS.splitlines()[0],
+        "/p1.csv": HEADER + ROWS.splitlines()[1],
+    },
+    "names with blanks and signs": {
+        "/a b%20c+d.csv": HEADER + ROWS.splitlines()[0],
+        "/a b#c?.csv": HEADER + ROWS.splitlines()[1],
+    },
     "header again in the middle, blank lines": {
         ".csv": HEADER + ROWS.splitlines()[0] + "\n\n" + HEADER + ROWS.splitlines()[1] + "\n\n"
     },
@@ -128,6 +136,7 @@ BAD_CSV = {
     "1,a,I": "unparsable_row",
     "1,a,I,2025-03-10 10:00:00,more": "unparsable_row",
     '"1,a,I,2025-03-10 10:00:00': "unparsable_row",
+    '2,a,I,"2025-03-10 10:00:00': "unparsable_row",
     "1,a,I,2025-03-04 23:59:59.999999": "too_late",
     "1,a,I,2025-03-12 00:00:00": "future",
     "1,a,I,2025-03-11T23:00:00-01:00": "future",
@@ -148,6 +157,8 @@ BAD_JSON = {
     GOOD_JSON[:-1]: "unparsable_row",
     GOOD_JSON + GOOD_JSON: "unparsable_row",
     GOOD_JSON + "," + GOOD_JSON: "unparsable_row",
+    GOOD_JSON + "] x": "unparsable_row",
+    '{"user_id": ' + "9" * 5000 + "}": "blank_event_id",
     "[1]": "unparsable_row",
     "null": "unparsable_row",
     '{"event_id": "a"}': "blank_user_id",
@@ -163,8 +174,9 @@ def bad_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> L
         "2025-03-10.csv": HEADER + "\n".join([*BAD_CSV, *GOOD_CSV]) + "\n",
         "2025-03-11.jsonl": "\n".join([GOOD_JSON, *BAD_JSON]),
         "2025-03-12.csv": (HEADER + ROWS).encode() + b"\xff,a,I,2025-03-10 10:00:00\n",
+        "2025-03-13.jsonl": (GOOD_JSON + "\n").encode() + b'{"user_id": "\xff"}\n',
     }
-    land_files(lake, folder, files, days=3)
+    land_files(lake, folder, files, days=4)
     return lake
 
 
@@ -186,12 +198,48 @@ def test_bad_json_rows_are_quarantined_whole(bad_lake: Lake) -> None:
 def test_bytes_that_are_not_utf8_are_quarantined(bad_lake: Lake) -> None:
     assert raw_rows(bad_lake, day(2)) == EXPECTED
     assert quarantined(bad_lake, day(2)) == [("invalid_utf8", "\ufffd,a,I,2025-03-10 10:00:00")]
+    assert raw_rows(bad_lake, day(3)) == [("1", "a", "I", "2025-03-10 10:00:00")]
+    assert quarantined(bad_lake, day(3)) == [("invalid_utf8", '{"user_id": "\ufffd"}')]
 
 
 def test_the_numbers_of_a_day(bad_lake: Lake) -> None:
     """The ledger's numbers add up: delivered is accepted and quarantined."""
     entry = bad_lake.ledger.entries([day(0)])[day(0)]
-    assert (entry.rows_delivered, entry.rows_accepted, entry.rows_quarantined) == (23, 7, 16)
+    assert (entry.rows_delivered, entry.rows_accepted, entry.rows_quarantined) == (24, 7, 17)
+
+
+def parquet_of_users(spark: SparkSession, folder: Path, user: str) -> bytes:
+    rows = f"SELECT {user} AS user_id, 'a' AS event_id, 'I' AS product_code, '2025-03-10 10:00:00' AS timestamp"
+    spark.sql(f"{rows}, 1 AS `o``dd`").coalesce(1).write.parquet(str(folder))
+    return next(folder.glob("*.parquet")).read_bytes()
+
+
+def test_parquet_files_of_other_types_keep_their_own(spark: SparkSession, lake: Lake, tmp_path: Path) -> None:
+    """What a row becomes does not depend on which days are landed together."""
+    users = {"2025-03-10.parquet": "7", "2025-03-11.parquet": "7.0D", "2025-03-12.parquet": "'07'"}
+    users |= {"2025-03-13.parquet": "X'FF'"}
+    files: dict[str, str | bytes] = {
+        name: parquet_of_users(spark, tmp_path / str(i), user) for i, (name, user) in enumerate(users.items())
+    }
+    land_files(lake, tmp_path, files, days=4)
+    assert [row[0] for number in range(3) for row in raw_rows(lake, day(number))] == ["7", "7.0", "07"]
+    assert raw_rows(lake, day(3)) == []
+    assert [reason for reason, _ in quarantined(lake, day(3))] == ["invalid_utf8"]
+
+
+def test_a_damaged_parquet_file_leaves_ledger_and_raw_as_they_were(
+    spark: SparkSession, lake: Lake, tmp_path: Path
+) -> None:
+    """Damage inside the data shows only while the rows are read."""
+    good = parquet_of_users(spark, tmp_path / "made", "'1'")
+    land_files(lake, tmp_path, {"2025-03-10.parquet": good})
+    before = lake.ledger.entries([day(0)])
+    damaged = bytearray(good)
+    damaged[4:40] = bytes(36)
+    with pytest.raises(DeliveryError, match=r"2025-03-10.parquet cannot be read"):
+        land_files(lake, tmp_path, {"2025-03-10.parquet": bytes(damaged)})
+    assert lake.ledger.entries([day(0)]) == before
+    assert len(raw_rows(lake)) == 1
 
 
 def test_a_wider_lateness_accepts_what_was_too_late(lake: Lake, tmp_path: Path) -> None:
@@ -205,7 +253,7 @@ def test_a_wider_lateness_accepts_what_was_too_late(lake: Lake, tmp_path: Path) 
 REFUSED: dict[str, tuple[dict[str, str | bytes], str]] = {
     "missing batch": (
         {"2025-03-11.csv": HEADER},
-        r"no batch of 2025-03-10 in file://.*/landing: looked for 2025-03-10\[.csv\|.csv.gz\|.jsonl",
+        r"no batch of 2025-03-10 in file://.*/landing: expected 2025-03-10\[.csv\|.csv.gz\|.jsonl",
     ),
     "missing column": (
         {"2025-03-10.csv": "user_id,event_id,timestamp\n1,a,2025-03-10 10:00:00\n"},
@@ -230,6 +278,10 @@ REFUSED: dict[str, tuple[dict[str, str | bytes], str]] = {
     "two batches of one day": (
         {"2025-03-10.csv": HEADER, "2025-03-10.jsonl": EVENTS_AS_JSON},
         r"two batches of 2025-03-10 in .*: 2025-03-10.csv and 2025-03-10.jsonl; keep one",
+    ),
+    "a folder named like a file": (
+        {"2025-03-10.csv/part-0.csv": HEADER},
+        r"2025-03-10.csv is a folder: expected a file",
     ),
     "strange file in a folder": (
         {"2025-03-10/part-0.csv": HEADER, "2025-03-10/notes.txt": "x"},

@@ -1,0 +1,242 @@
+"""The formats: how the files of a batch become rows of strings.
+
+Knows csv, JSON lines and Parquet, their headers and their damages. Must not know what makes a row a valid event, where
+a batch lies, the Delta tables or Dagster.
+Source of the rules: S8 (a row the format cannot parse).
+"""
+
+import csv
+import gzip
+import json
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from itertools import islice
+from typing import IO
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, INVALID_UTF8, UNPARSABLE_ROW
+from sessions_assets.landing import Delivery, DeliveryError, Landing
+
+_Stream = IO[bytes] | gzip.GzipFile
+_HEADER_BYTES = 1 << 20
+_JSON_SAMPLE_LINES = 1000
+_UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
+_FAILED_FILE = re.compile(r"\[FAILED_READ_FILE\b[^]]*\].*? file:? (\S+?)\.?\s")
+# RFC 4180: a quote inside a quoted field is doubled; white space belongs to the field.
+_CSV_OPTIONS = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "malformed", "escape": '"'}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the columns lie in a file; files of one layout are read together.
+
+    Attributes:
+        suffix: csv, jsonl or parquet.
+        names: all column names as the file writes them, in its order.
+        is_folder: the file lies in a folder named by the day, rather than being named by it.
+        header: the header line of a csv file, else "".
+        types: the types of the columns of a Parquet file: another file may have others.
+    """
+
+    suffix: str
+    names: tuple[str, ...]
+    is_folder: bool
+    header: str = ""
+    types: tuple[str, ...] = ()
+
+    def name_of(self, column: str) -> str:
+        """Find a column by its name, without regard to case and white space around it; give it as written."""
+        return self.names[self.position_of(column)]
+
+    def position_of(self, column: str) -> int:
+        """Find where a column stands."""
+        return [_plain(name) for name in self.names].index(column)
+
+    @property
+    def additional(self) -> tuple[str, ...]:
+        """The names that are no columns of an event."""
+        return tuple(name for name in self.names if _plain(name) not in IDENTITY_COLUMNS)
+
+
+def layouts(spark: SparkSession, landing: Landing, deliveries: Sequence[Delivery]) -> dict[Layout, list[str]]:
+    """Look into each file for its columns and group the files that lie alike.
+
+    Raises:
+        DeliveryError: a file that cannot be read, or lacks a column; names the file and what was expected.
+    """
+    groups: dict[Layout, list[str]] = defaultdict(list)
+    for delivery in deliveries:
+        for file in delivery.files:
+            try:
+                layout = _layout(spark, landing, file, is_folder=delivery.is_folder)
+            except _UNREADABLE as error:
+                raise DeliveryError(f"{file} cannot be read: {_first_line(error)}") from error
+            _check_columns(file, layout)
+            groups[layout].append(file)
+    return groups
+
+
+def _layout(spark: SparkSession, landing: Landing, file: str, *, is_folder: bool) -> Layout:
+    suffix = file.removesuffix(".gz").rsplit(".", 1)[-1]
+    if suffix == "parquet":
+        return _parquet_layout(spark, file, is_folder=is_folder)
+    with landing.open(file) as raw:
+        stream: _Stream = gzip.GzipFile(fileobj=raw) if file.endswith(".gz") else raw
+        if suffix == "jsonl":
+            return Layout(suffix, _json_names(file, stream), is_folder)
+        header = next(_lines(stream, errors="strict"), "")
+        return Layout(suffix, tuple(next(csv.reader([header]), ())), is_folder, header)
+
+
+def _parquet_layout(spark: SparkSession, file: str, *, is_folder: bool) -> Layout:
+    try:
+        with reading():
+            types = spark.read.parquet(_literal(file)).dtypes
+    except PySparkException as error:
+        raise DeliveryError(f"{file} cannot be read: {_first_line(error)}") from error
+    names = tuple(name for name, _ in types)
+    return Layout("parquet", names, is_folder, types=tuple(kind for _, kind in types))
+
+
+def _lines(stream: _Stream, errors: str) -> Iterator[str]:
+    while line := stream.readline(_HEADER_BYTES):
+        text = line.decode("utf-8-sig", errors).rstrip("\r\n")
+        if text.strip():
+            yield text
+
+
+def _json_names(file: str, stream: _Stream) -> tuple[str, ...]:
+    """Name the columns of the first rows; a file without rows has the columns of an event (S20)."""
+    names: dict[str, None] = {}
+    sample = list(islice(_lines(stream, errors="replace"), _JSON_SAMPLE_LINES))
+    for line in sample:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue  # whatever is wrong with the row is found again, and said, when the file is read
+        names |= dict.fromkeys(row) if isinstance(row, dict) else {}
+    if sample and not names:
+        raise DeliveryError(f"{file}: no JSON object in its first {len(sample)} lines: expected one a line")
+    return tuple(names or IDENTITY_COLUMNS)
+
+
+def _check_columns(file: str, layout: Layout) -> None:
+    plain = [_plain(name) for name in layout.names]
+    missing = [column for column in IDENTITY_COLUMNS if column not in plain]
+    twice = [column for column in IDENTITY_COLUMNS if plain.count(column) > 1]
+    if missing or twice:
+        problem = f"lacks column {', '.join(missing)}" if missing else f"has column {', '.join(twice)} twice"
+        found = ", ".join(layout.names) or "no header"
+        raise DeliveryError(f"{file} {problem}: expected {', '.join(IDENTITY_COLUMNS)}; found {found}")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn Spark's failure to read a file into one sentence.
+
+    Raises:
+        DeliveryError: names the file.
+    """
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        failed = _FAILED_FILE.search(str(error))
+        if not failed:
+            raise
+        raise DeliveryError(f"{failed[1]} cannot be read: truncated, damaged or not what its name says") from error
+
+
+def read_rows(spark: SparkSession, layouts: Mapping[Layout, Sequence[str]]) -> DataFrame:
+    """Read files as rows of strings.
+
+    Returns:
+        The four event columns as strings; `defect`, why the format could not give them, or NULL; `raw_text`, the row
+        as it lies in the file (Parquet: as JSON); `source_file`; DATE `_updated_at`.
+    """
+    readers = {"csv": _read_csv, "jsonl": _read_json, "parquet": _read_parquet}
+    frames = [readers[layout.suffix](spark, layout, files) for layout, files in layouts.items()]
+    return reduce(DataFrame.unionByName, frames)
+
+
+def _read_csv(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
+    # One line is one row, so that a stray quote spoils one row and not the rest of the file.
+    lines = _read_lines(spark, layout, files).where(F.ltrim("value", F.lit("\ufeff")) != layout.header)
+    fields = [f"_{position} string" for position in range(len(layout.names))]
+    row = F.from_csv("value", ", ".join([*fields, "malformed string"]), _CSV_OPTIONS)
+    columns = {c: F.col(f"row._{layout.position_of(c)}") for c in IDENTITY_COLUMNS}
+    # The parser closes a quote that the line leaves open, and would take half a field for a whole one.
+    quotes = F.length("value") - F.length(F.replace("value", F.lit('"'), F.lit("")))
+    has_open_quote = quotes % 2 == 1
+    return _rows_of_lines(lines.withColumn("row", row), columns, F.col("row.malformed").isNotNull() | has_open_quote)
+
+
+def _read_json(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
+    # Between brackets and before a last NULL, anything behind the first object of a line is an error, not ignored.
+    fields = ", ".join(f"{_quoted(layout.name_of(c))}: string" for c in IDENTITY_COLUMNS)
+    array = F.concat(F.lit("["), "value", F.lit(",null]"))
+    rows = F.from_json(array, f"array<struct<{fields}>>", {"allowSingleQuotes": "false"})
+    lines = _read_lines(spark, layout, files).withColumn("rows", rows).withColumn("row", F.get("rows", F.lit(0)))
+    is_one = (F.size("rows") == 2) & F.get("rows", F.lit(1)).isNull()  # noqa: PLR2004 - the object and the NULL
+    columns = {c: F.col("row")[layout.name_of(c)] for c in IDENTITY_COLUMNS}
+    return _rows_of_lines(lines, columns, F.col("row").isNull() | ~is_one)
+
+
+def _read_lines(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
+    lines = spark.read.text([_literal(file) for file in files])
+    return lines.select("value", *_origin(layout)).where(F.trim("value") != "")
+
+
+def _rows_of_lines(lines: DataFrame, columns: Mapping[str, Column], is_broken: Column) -> DataFrame:
+    defect = F.when(~F.is_valid_utf8("value"), F.lit(INVALID_UTF8)).when(is_broken, F.lit(UNPARSABLE_ROW))
+    return lines.select(
+        *[column.alias(name) for name, column in columns.items()],
+        defect.alias("defect"),
+        F.make_valid_utf8("value").alias("raw_text"),
+        "source_file",
+        ARRIVAL_DAY,
+    )
+
+
+def _read_parquet(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
+    rows = spark.read.parquet(*[_literal(file) for file in files])
+    columns = {c: F.col(_quoted(layout.name_of(c))).cast("string") for c in IDENTITY_COLUMNS}
+    has_bad_bytes = reduce(Column.__or__, [~F.is_valid_utf8(column) for column in columns.values()])
+    return rows.select(
+        *[column.alias(name) for name, column in columns.items()],
+        F.when(has_bad_bytes, F.lit(INVALID_UTF8)).alias("defect"),
+        F.make_valid_utf8(F.to_json(F.struct(*[F.col(_quoted(name)) for name in layout.names]))).alias("raw_text"),
+        *_origin(layout),
+    )
+
+
+def _origin(layout: Layout) -> list[Column]:
+    path = F.split("_metadata.file_path", "/")
+    named_by_day = F.element_at(path, -2 if layout.is_folder else -1)
+    day = F.left(named_by_day, F.lit(len("yyyy-mm-dd"))).cast("date")
+    return [F.col("_metadata.file_path").alias("source_file"), day.alias(ARRIVAL_DAY)]
+
+
+def _literal(file: str) -> str:
+    # Hadoop would take these for a pattern, and read other files than the one that is named.
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", file)
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

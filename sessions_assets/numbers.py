@@ -1,0 +1,111 @@
+"""The numbers of a run: what landed, what was applied, and what became of the sessions.
+
+Must not know how rows are read, computed or written, nor Dagster.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.events import KEY_COLUMNS
+from sessions_assets.sessions import DELETE, INSERT, UPDATE
+
+SESSION_FATES = ("opened", "extended", "joined", "shortened")
+
+
+@dataclass
+class LandedDay:
+    """The numbers of one landed batch; rows, by reason and by days between event date and arrival."""
+
+    source: str
+    additional_columns: tuple[str, ...] = ()
+    rows_delivered: int = 0
+    rows_accepted: int = 0
+    quarantined: dict[str, int] = field(default_factory=dict)
+    late_by_days: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class AppliedDay:
+    """The numbers of one applied day: accepted rows, the events it was the first to bring, those in no session."""
+
+    rows_accepted: int
+    rows_inserted: int = 0
+    events_first_seen: int = 0
+    empty_events: int = 0
+
+    @property
+    def duplicates(self) -> int:
+        """Count the accepted rows that repeat another one, of this batch or of an earlier arrival day."""
+        return self.rows_accepted - self.events_first_seen
+
+
+@dataclass
+class AppliedRun:
+    """The numbers of one application of one or more days: of each day, rows by change, sessions by fate."""
+
+    days: dict[date, AppliedDay]
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
+    sessions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SESSION_FATES, 0))
+    version: int = 0
+
+
+def count_stored(run: AppliedRun, measured: Sequence[Row]) -> int:
+    """Start the numbers of each day from what is stored of it; give the number of those rows."""
+    for row in measured:
+        if row["is_stored"]:
+            run.days[row["day"]].events_first_seen = row["rows"]
+            run.days[row["day"]].empty_events = row["empty"]
+    return sum(day.events_first_seen for day in run.days.values())
+
+
+def count_changes(counts: Sequence[Row], run: AppliedRun) -> None:
+    """Add to a run what it changes.
+
+    Args:
+        counts: numbers of `rows` by change, first arrival day before and after, in a session or not before and after.
+        run: whose numbers start with what is stored.
+    """
+    nowhere = AppliedDay(0)
+    for row in counts:
+        rows, change = row["rows"], row["change"]
+        run.rows[change] += rows
+        before = run.days.get(row["stored_first_updated_at"], nowhere)
+        after = run.days.get(row["first_updated_at"], nowhere) if change != DELETE else nowhere
+        before.events_first_seen -= rows
+        before.empty_events -= rows if row["was_empty"] else 0
+        after.events_first_seen += rows
+        after.empty_events += rows if row["is_empty"] else 0
+        after.rows_inserted += rows if change == INSERT else 0
+
+
+def count_sessions(changed: DataFrame) -> dict[str, int]:
+    """Tell of each session with a changed row what it was before.
+
+    The sessions it was are those its changed rows were stored with, and itself if it was stored already. None: it
+    opened. Several: they joined. One that began earlier: it is shortened, what is left of that one or a part of it.
+    """
+    before = F.collect_set("stored_session_start")
+    itself = F.max(F.when(F.col("stored_session") == F.col("session_start"), F.col("session_start")))
+    is_new_action = F.col("is_user_action") & (F.col("change") == INSERT)
+    sessions = (
+        changed.where(F.col("session_start").isNotNull() & (F.col("change") != DELETE))
+        .groupBy(*KEY_COLUMNS, "session_start")
+        .agg(
+            F.size(F.array_compact(F.array_distinct(F.concat(before, F.array(itself))))).alias("before"),
+            F.array_min(before).alias("earliest"),
+            F.max(is_new_action).alias("has_new_action"),
+        )
+    )
+    was_one = F.col("before") == 1
+    is_shortened = F.col("earliest") < F.col("session_start")
+    fates = {
+        "opened": F.col("before") == 0,
+        "extended": was_one & F.col("has_new_action") & ~F.coalesce(is_shortened, F.lit(False)),
+        "joined": F.col("before") > 1,
+        "shortened": was_one & is_shortened,
+    }
+    return sessions.agg(*[F.count_if(fates[fate]).alias(fate) for fate in SESSION_FATES]).collect()[0].asDict()
