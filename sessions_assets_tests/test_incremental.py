@@ -187,7 +187,7 @@ def test_first_updated_at_is_the_least_day_that_holds_the_event(
 
 def test_numbers_of_a_run(lake: Lake, tmp_path: Path) -> None:
     """Rows inserted, changed and removed, and what became of the sessions, are what the run did."""
-    users = {"join": "a", "left": "b", "right": "a", "tie": "b", "shortened": "a"}
+    users = {"join": "a", "left": "b", "right": "a", "tie": "b", "split": "a", "long": "a", "long join": "a"}
     first = [event(action, "10:00", user=user) for user, action in users.items()]
     first += [event("b", "10:08", user="join"), event("b", "10:04", user="split"), event("c", "10:08", user="split")]
     # Their later rows lie further than T behind the start.

@@ -158,7 +158,7 @@ BAD_JSON = {
     GOOD_JSON + GOOD_JSON: "unparsable_row",
     GOOD_JSON + "," + GOOD_JSON: "unparsable_row",
     GOOD_JSON + "] x": "unparsable_row",
-    '{"user_id": ' + "9" * 5000 + "}": "blank_event_id",
+    '{"user_id": ' + "9" * 5000 + "}": "unparsable_row",
     "[1]": "unparsable_row",
     "null": "unparsable_row",
     '{"event_id": "a"}': "blank_user_id",
