@@ -3,6 +3,7 @@
 All cases share the runs of one lake, each under its own user: the arrival days of `SCRIPT`, one run for each.
 """
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from sessions_assets import deliveries
@@ -300,3 +302,13 @@ def test_a_second_writer_is_noticed(history: History, tmp_path: Path, monkeypatc
     assert lake.ledger.entries([day(4)])[day(4)].applied_at is None
     apply(lake, [day(4)], SessionRule())
     assert written_out([row for row in stored_rows(lake) if row.user_id == "u"]) == "a 10:00, b 10:00"
+
+
+def test_no_merge_copies_a_row_that_does_not_change(history: History) -> None:
+    """Changed rows are marked by deletion vectors; the rest of their files stays as it is (S19)."""
+    table = DeltaTable.forPath(history.spark, str(history.folder / "lake" / "ods_sessions"))
+    merges = table.history().where("operation = 'MERGE'").select("operationMetrics", "operationParameters").collect()
+    assert len(merges) == len(SCRIPT)
+    assert {row["operationMetrics"]["numTargetRowsCopied"] for row in merges} == {"0"}
+    assert sum(int(row["operationMetrics"]["numTargetRowsUpdated"]) for row in merges) > 10
+    assert all(re.search(r"pdate#\d+ >= 2025-03-", row["operationParameters"]["predicate"]) for row in merges)

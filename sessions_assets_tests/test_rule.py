@@ -127,3 +127,12 @@ def test_random_sets_agree_with_the_reference(spark: SparkSession, timeout: time
     expected = [row for rows in deliveries.values() for row in expected_table({day(9): rows}, timeout, frozenset("ab"))]
     rows = [(row, day(9)) for events in deliveries.values() for row in events]
     assert session_rows(all_sessions(frame(spark, rows), rule)) == sorted(expected)
+
+
+def test_one_shuffle_and_one_sort_serve_all_windows(spark: SparkSession) -> None:
+    events = frame(spark, [(event("a", "10:00"), day(0))])
+    plan = all_sessions(events, SessionRule())._jdf.queryExecution().sparkPlan().toString()  # noqa: SLF001
+    assert plan.count("Window ") > 1
+    planned = all_sessions(events, SessionRule())._jdf.queryExecution().executedPlan().toString()  # noqa: SLF001
+    assert (planned.count("Exchange hashpartitioning"), planned.count("Sort [")) == (1, 1)
+    assert "Python" not in planned
