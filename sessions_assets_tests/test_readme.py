@@ -1,97 +1,358 @@
-"""The README is true: its commands run, its tables are those of the code, its links lead somewhere."""
+"""The README says what is so: its commands run, its tables are those of the code, its examples give what it prints."""
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from collections import Counter
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import click
+import dagster as dg
 import pytest
+from dagster._cli import create_dagster_cli
+from pyspark.sql import SparkSession
 
-from sessions_assets import events
-from sessions_assets.landing import FORMATS
+from sessions_assets import events, tables
+from sessions_assets.definitions import build_definitions
+from sessions_assets.deliveries import apply, land
+from sessions_assets.events import IDENTITY_COLUMNS, LATENESS_DAYS
+from sessions_assets.formats import layouts, read_rows
+from sessions_assets.lake import Lake
+from sessions_assets.landing import FORMATS, Landing
 from sessions_assets.resources import Settings
-from sessions_assets_tests.reference import Event, session_id, sessionize
+from sessions_assets.sessions import SessionRule
+from sessions_assets_tests.reference import Event, Row, expected_table, session_id, sessionize
+from sessions_assets_tests.sample_batches import Row as Delivered
+from sessions_assets_tests.sample_batches import deliveries, instant
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
-MATERIALIZE = [line[line.index("dagster asset") :] for line in COMMANDS if "dagster asset materialize" in line]
+PROJECT = Path(__file__).parent.parent
+README = (PROJECT / "README.md").read_text()
+SAMPLE = (PROJECT / "batches" / "README.md").read_text()
+MAKEFILE = (PROJECT / "Makefile").read_text()
 
-
-def rows_of_table(header: str) -> list[list[str]]:
-    """Give the cells of the table that begins with this header."""
-    lines = README[README.index(header) :].split("\n\n", maxsplit=1)[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-
-
-def test_every_make_target_exists() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {line.split()[1] for line in COMMANDS if line.startswith("make ")}
-    assert {"demo", "test", "ui"} <= named <= targets
+TIMEOUT = timedelta(seconds=300)
+ACTIONS = frozenset("abc")
+# The day of the README's first command, and the one whose batch changes the sessions of the other.
+DAY, LATE_DAY = date(2025, 3, 15), date(2025, 3, 18)
+IN_A_SHELL = {"make", "dagster", "source", "export"}
 
 
-def test_the_five_events_get_these_sessions() -> None:
-    found = re.findall(r"^\| `(\d),(\w),(\w),([^`]+)` \| (?:`([^`]+)`|NULL) \|", README, re.MULTILINE)
-    written = {Event(*row[:3], datetime.fromisoformat(row[3])): row[4] or None for row in found}
-    starts = sessionize(written, timedelta(seconds=300), frozenset("abc"))
-    assert len(written) == 5
-    assert written == {
-        row: None if start is None else session_id(row.user_id, row.product_code, start)
-        for row, start in starts.items()
+# --- How the page is read
+
+
+def code(language: str) -> list[str]:
+    """Give the code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[list[str]]:
+    """Give each line of the shell blocks as its words."""
+    return [shlex.split(line) for block in code("bash") for line in block.splitlines()]
+
+
+def dagster_commands() -> list[tuple[dict[str, str], list[str]]]:
+    """Give each Dagster command: the variables set before it, and its arguments."""
+    found = []
+    for words in commands():
+        settings = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
+        rest = words[len(settings) :]
+        if rest and rest[0] == "dagster":
+            found.append((settings, rest[1:]))
+    return found
+
+
+def rows(*header: str, page: str = README, after: str = "") -> list[list[str]]:
+    """Give the rows of the table with this header, the first one after a text."""
+    start = page.index(f"| {' | '.join(header)} |\n", page.index(after))
+    lines = page[start:].split("\n\n", 1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")] for line in lines]
+
+
+def plain(cell: str) -> str:
+    """Take the back quotes from around a cell."""
+    return cell.removeprefix("`").removesuffix("`")
+
+
+def parsed(arguments: list[str]) -> click.Context:
+    """Parse a Dagster command as Dagster does, without running it."""
+    command: click.Command = create_dagster_cli()
+    rest = list(arguments)
+    while isinstance(command, click.Group):
+        command = command.commands[rest.pop(0)]
+    return command.make_context(command.name, rest)
+
+
+def rows_of_user_1(until: date) -> list[Row]:
+    """Compute what user 1 has in product I once the sample batches up to this day are applied, in time order."""
+    held = {
+        arrival: [
+            Event(*line[:3], instant(line.timestamp).replace(tzinfo=None))
+            for line in lines
+            if isinstance(line, Delivered) and (line.user_id, line.product_code) == ("1", "I")
+        ]
+        for arrival, lines in deliveries().items()
+        if arrival <= until
     }
+    return sorted(expected_table(held, TIMEOUT, ACTIONS), key=lambda row: row.timestamp)
 
 
-def test_the_configuration_table_has_every_variable_with_its_default() -> None:
-    defaults = {row[0].strip("`"): row[1].strip("`") for row in rows_of_table("| variable | default | meaning |")}
-    source = (ROOT / "sessions_assets" / "resources.py").read_text()
-    assert set(defaults) == set(re.findall(r'\("((?:SESSIONS|SPARK)_\w+)",', source))
-    assert Settings.from_environment(defaults) == Settings.from_environment({})
+# --- What the page shows
 
 
-def test_the_quarantine_table_has_every_reason() -> None:
-    reasons = {row[0].strip("`") for row in rows_of_table("| reason | what it means | example |")}
-    blank = {f"blank_{column}" for column in events.IDENTITY_COLUMNS}
-    others = {events.INVALID_UTF8, events.UNPARSABLE_ROW, events.UNPARSABLE_TIMESTAMP, events.TOO_LATE, events.FUTURE}
-    assert reasons == blank | others
+def test_the_five_events_of_the_first_screen_have_the_session_ids_beside_them() -> None:
+    """Five events in, five rows out, as the plain reference computes them."""
+    shown = {}
+    for text, session, _ in rows("user_id, event_id, product_code, timestamp", "session_id", "why"):
+        *names, clock = plain(text).split(",")
+        shown[Event(*names, datetime.fromisoformat(clock))] = None if session == "NULL" else plain(session)
+    computed = {
+        row: start and session_id(row.user_id, row.product_code, start)
+        for row, start in sessionize(shown, TIMEOUT, ACTIONS).items()
+    }
+    assert len(shown) == 5
+    assert shown == computed
 
 
-def test_every_format_is_named() -> None:
-    assert all(f"`D{suffix}`" in README for suffix in FORMATS)
+@pytest.mark.parametrize(
+    ("heading", "until"),
+    [("as the batches up to 2025-03-17 left it", date(2025, 3, 17)), ("after an action of 10:04:30", LATE_DAY)],
+)
+def test_the_printed_demo_shows_the_sessions_of_the_reference(heading: str, until: date) -> None:
+    """User 1 before and after the late action, row by row."""
+    shown = README.split(f"user 1, product I, {heading}", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+    assert shown == [
+        f"  {row.event_id}  {row.timestamp}  {row.session_id or '-':<23}  arrived {row.first_updated_at}"
+        for row in rows_of_user_1(until)
+    ]
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
-def test_a_link_leads_to_a_file(link: str) -> None:
-    assert (ROOT / link).exists()
+def test_the_printed_demo_counts_the_rows_of_the_sample() -> None:
+    """Rows and refusals of each batch, and the totals, are those that the page of the sample lists."""
+    days = rows("day", "", "batch", "rows", "columns, in this order", "what is special", page=SAMPLE)
+    refused = Counter((batch, reason) for batch, reason, _ in rows("batch", "reason", "row", page=SAMPLE))
+    by_day = Counter(batch for batch, _ in refused.elements())
+    shown = re.findall(r"^  (2025\S+) +(\d+) +(\d+) +\d+ +\d+ +\d+$", README, re.MULTILINE)
+    assert shown == [(plain(row[2]).rstrip("/"), row[3], str(by_day[row[0].removeprefix("2025-")])) for row in days]
+    reasons = Counter(reason for _, reason in refused.elements())
+    assert f"raw_quarantine: {', '.join(f'{n} {reason}' for reason, n in sorted(reasons.items()))}\n" in README
+    totals = dict(rows("what", "count", page=SAMPLE))
+    assert f"\nods_sessions: {totals['distinct accepted events']} events in " in README
 
 
-def test_every_materialization_names_both_assets_and_days() -> None:
-    assert len(MATERIALIZE) > 2
-    for command in MATERIALIZE:
-        options = shlex.split(command)[3:]
-        assert options[:4] == ["-m", "sessions_assets.definitions", "--select", "raw_events,ods_sessions"]
-        assert re.fullmatch(
-            r"--partition \d{4}-\d\d-\d\d|--partition-range \d{4}-\d\d-\d\d\.\.\.\d{4}-\d\d-\d\d", " ".join(options[4:])
-        )
+# --- What the page tells to type
 
 
-def test_the_command_for_one_day_and_the_example_that_reads_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The real command in a process of its own, on the sample batches, then the README's own lines on its lake."""
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    environment = os.environ | {"DAGSTER_HOME": str(home), "SESSIONS_LAKE": str(tmp_path / "lake")}
-    one_day = shlex.split(next(command for command in MATERIALIZE if "--partition " in command))
-    dagster = str(Path(sys.executable).parent / "dagster")
-    run = subprocess.run(  # noqa: S603 - a command of our own README
-        [dagster, *one_day[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+def test_shell_blocks_hold_known_commands_only() -> None:
+    """A command of another kind would be one that no test looks at."""
+    first = {next(word for word in words if not re.match(r"[A-Z_]+=", word)) for words in commands()}
+    assert first == IN_A_SHELL
+
+
+def test_every_make_target_is_in_the_makefile() -> None:
+    used = {words[1] for words in commands() if words[0] == "make"} | set(re.findall(r"`make ([a-z-]+)`", README))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
+    variables = {word.split("=")[0] for words in commands() if words[0] == "make" for word in words[2:]}
+    assert {"demo", "test"} <= used <= targets
+    assert variables <= set(re.findall(r"^(\w+) \?=", MAKEFILE, re.MULTILINE))
+
+
+@pytest.mark.parametrize(("settings", "arguments"), dagster_commands(), ids=" ".join)
+def test_every_dagster_command_parses_and_names_what_exists(settings: dict[str, str], arguments: list[str]) -> None:
+    """Options, module, assets, partitions, pool and variables."""
+    context = parsed(arguments)
+    assert settings.keys() <= set(variables_read())
+    graph = build_definitions(Settings.from_environment(settings)).resolve_asset_graph()
+    if context.command.name == "materialize":
+        module, names, days = (context.params[name] for name in ("module_name", "select", "partition"))
+        assert module == "sessions_assets.definitions"
+        assert names == "raw_events,ods_sessions"
+        for name in names.split(","):
+            partitions = graph.get(dg.AssetKey(name)).partitions_def
+            assert partitions is not None
+            ends = [days] if days else context.params["partition_range"].split("...")
+            assert set(ends) <= set(partitions.get_partition_keys())
+    if context.command.name == "set":
+        assert context.params["key"] in (graph.get(dg.AssetKey("ods_sessions")).pools or set())
+
+
+def test_a_command_that_does_not_parse_is_noticed() -> None:
+    """The parser that the test above trusts refuses a wrong option."""
+    with pytest.raises(click.UsageError):
+        parsed(["asset", "materialize", "--select", "raw_events", "--partitions", "2025-03-15"])
+
+
+# --- What the page lists
+
+
+class Asked(dict[str, str]):
+    """An environment that remembers which variables were looked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
+        """Remember the name; nothing is set."""
+        self.names.append(name)
+        return default
+
+
+def variables_read() -> list[str]:
+    """Give the environment variables that the settings look for."""
+    asked = Asked()
+    Settings.from_environment(asked)
+    return asked.names
+
+
+def test_the_configuration_table_lists_exactly_the_variables_that_are_read() -> None:
+    listed = [plain(variable) for variable, _, _ in rows("variable", "default", "meaning")]
+    assert sorted(listed) == sorted(variables_read())
+
+
+@pytest.mark.parametrize(("variable", "default", "_"), rows("variable", "default", "meaning"))
+def test_a_listed_default_is_the_default(variable: str, default: str, _: str) -> None:
+    """Set to its listed default, a variable changes nothing; the setting it reaches is not the empty one."""
+    assert plain(default)
+    assert Settings.from_environment({plain(variable): plain(default)}) == Settings()
+
+
+def test_the_listed_reasons_are_those_of_the_code() -> None:
+    """Each constant of `events` that is named as its value, and one for each column that may not be blank."""
+    constants = {value for name, value in vars(events).items() if name.isupper() and name.lower() == value}
+    listed = {plain(reason) for reason, _, _ in rows("reason", "what it means", "example")}
+    assert listed == constants | {f"blank_{column}" for column in IDENTITY_COLUMNS}
+
+
+def test_every_format_of_a_batch_is_named() -> None:
+    section = README.split("## What goes in\n", 1)[1].split("\n\n")[0]
+    assert re.findall(r"`D(\.[a-z.]+)`", section) == list(FORMATS)
+
+
+def test_listed_examples_are_refused_or_accepted_as_the_page_says(spark: SparkSession, tmp_path: Path) -> None:
+    """One batch of all rows of the two tables; only bytes that are no UTF-8 have no example."""
+    refused = {plain(text): plain(reason) for reason, _, text in rows("reason", "what it means", "example") if text}
+    accepted = {f"1,a,I,{plain(text)}": plain(moment) for text, moment in rows("as delivered", "as stored, UTC")}
+    (tmp_path / f"{DAY}.csv").write_text("\n".join([",".join(IDENTITY_COLUMNS), *refused, *accepted]))
+    landing = Landing(str(tmp_path))
+    delivered = read_rows(spark, layouts(spark, landing, list(landing.find([DAY]).values())))
+    typed = events.typed(delivered, LATENESS_DAYS).selectExpr("raw_text", "coalesce(reason, string(timestamp)) AS fate")
+    assert {row.raw_text: row.fate for row in typed.collect()} == refused | accepted
+
+
+@pytest.mark.parametrize("table", [tables.RAW_EVENTS, tables.RAW_QUARANTINE, tables.DELIVERIES, tables.ODS_SESSIONS])
+def test_the_columns_of_a_table_are_listed(table: tables.Table) -> None:
+    """Names, types and meanings in their order, and the partition."""
+    listed = rows("column", "type", "meaning", after=f"### {table.name}\n")
+    assert listed == [[f"`{column.name}`", column.sql_type, column.meaning] for column in table.columns]
+    section = README.split(f"### {table.name}\n", 1)[1].split("|", 1)[0]
+    assert re.findall(r"Partitioned by `(\w+)`", section) == ([table.partition] if table.partition else [])
+
+
+def test_the_rooms_of_the_house_are_those_of_the_package() -> None:
+    listed = [room for room, _ in rows("room", "what is in it")]
+    modules = {path.stem for path in (PROJECT / "sessions_assets").glob("[!_]*.py")}
+    assert set(listed) == {f"[{name}](sessions_assets/{name}.py)" for name in modules}
+    assert len(listed) == len(modules)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+def test_relative_links_lead_somewhere(page: str) -> None:
+    """To a file of the project, or to a heading of the page as GitHub names it."""
+    text = (PROJECT / page).read_text()
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    anchors = {"#" + re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links
+    relative = [link for link in links if not link.startswith("https://")]
+    assert [link for link in relative if link not in anchors and not (PROJECT / link).exists()] == []
+
+
+# --- What the commands and examples do
+
+
+@pytest.fixture(scope="module")
+def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the first command of the page has run, with all defaults, and then the late batch landed.
+
+    The late batch makes a deletion vector, and takes the shorter way without Dagster.
+    """
+    folder = tmp_path_factory.mktemp("place")
+    shutil.copytree(PROJECT / "batches", folder / "batches")
+    (folder / ".dagster_home").mkdir()
+    shutil.copy(PROJECT / ".dagster_home" / "dagster.yaml", folder / ".dagster_home")
+    environment = {name: value for name, value in os.environ.items() if name not in variables_read()}
+    environment |= {"DAGSTER_HOME": str(folder / ".dagster_home"), "PYTHONPATH": str(PROJECT)}
+    arguments = next(arguments for _, arguments in dagster_commands() if "materialize" in arguments)
+    done = subprocess.run(  # noqa: S603 - the page's own command
+        [sys.executable, "-m", "dagster", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
-    assert run.returncode == 0, run.stderr[-2000:]
-    example = next(text for kind, text in BLOCKS if kind == "python" and "lake/ods_sessions" in text)
-    exec(example.replace("lake/ods_sessions", str(tmp_path / "lake" / "ods_sessions")), {})  # noqa: S102 - our own
-    assert "1#I#2025-03-15 10:08:00" in capsys.readouterr().out
+    assert done.returncode == 0, done.stdout + done.stderr
+    lake = Lake(spark, str(folder / "lake"))
+    land(lake, Landing(str(folder / "batches")), [LATE_DAY], LATENESS_DAYS)
+    apply(lake, [LATE_DAY], SessionRule())
+    return folder
+
+
+@pytest.fixture
+def run_example(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[int], str]:
+    """Run an example of the page, by its number, in that folder, and give what it prints."""
+    monkeypatch.chdir(place)
+
+    def run(number: int) -> str:
+        capsys.readouterr()
+        exec(code("python")[number], {})  # noqa: S102 - the page's own text
+        return capsys.readouterr().out
+
+    return run
+
+
+def cells(printed: str) -> list[list[str]]:
+    """Give the rows of a printed table below its names and types."""
+    lines = [line for line in printed.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_reading_example_prints_what_stands_below_it(place: Path, run_example: Callable[[int], str]) -> None:
+    """Read with delta-rs, from a table in which MERGE has left a deletion vector."""
+    logs = (place / "lake" / "ods_sessions" / "_delta_log").glob("*.json")
+    assert any('"deletionVector":{' in log.read_text() for log in logs)
+    printed = cells(run_example(0))
+    assert printed == [
+        [row.event_id, f"{row.timestamp.isoformat()}Z", row.session_id or "null"] for row in rows_of_user_1(LATE_DAY)
+    ]
+    shown = next(block for block in code("text") if block.startswith("arro3"))
+    assert printed == cells(shown)
+
+
+def test_the_quarantine_example_shows_the_refused_rows_of_the_sample(run_example: Callable[[int], str]) -> None:
+    """Those of the two days that have landed, as the page of the sample lists them."""
+    of_the_days = {DAY.strftime("%m-%d"), LATE_DAY.strftime("%m-%d")}
+    listed = [row for row in rows("batch", "reason", "row", page=SAMPLE) if row[0] in of_the_days]
+    shown = {tuple(row[:2]) for row in cells(run_example(1))}
+    assert shown == {(f"2025-{batch}", reason) for batch, reason, _ in listed}
+
+
+@pytest.mark.parametrize("asset", ["raw_events", "ods_sessions"])
+def test_the_listed_numbers_are_those_of_the_run(place: Path, asset: str) -> None:
+    """The names of the metadata that the command left in Dagster's records: no more, no less."""
+    with dg.DagsterInstance.from_config(str(place / ".dagster_home")) as instance:
+        record = instance.fetch_materializations(dg.AssetKey(asset), limit=1).records[0]
+        assert record.asset_materialization is not None
+        emitted = set(record.asset_materialization.metadata)
+    emitted = {re.sub(r"^late/-?\d+_", "late/N_", name) for name in emitted}
+    emitted = {re.sub(r"^quarantined/.*", "quarantined/REASON", name) for name in emitted}
+    assert record.partition_key == DAY.isoformat()
+    assert {plain(name) for name, _ in rows("name", "meaning", after=f"Of `{asset}`, for each day")} == emitted
