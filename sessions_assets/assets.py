@@ -149,10 +149,10 @@ def _landed_metadata(landed: LandedDay) -> dict[str, Any]:
         "source": landed.source,
         "rows_delivered": landed.rows_delivered,
         "rows_accepted": landed.rows_accepted,
-        "rows_quarantined": sum(landed.quarantined.values()),
+        "rows_quarantined": landed.rows_quarantined,
         **{f"quarantined/{reason}": rows for reason, rows in sorted(landed.quarantined.items())},
         **{f"late/{days}_days": rows for days, rows in sorted(landed.late_by_days.items())},
-        "additional_columns": ", ".join(dict.fromkeys(landed.additional_columns)) or "none",
+        "additional_columns": ", ".join(landed.additional_columns) or "none",
         "dagster/partition_row_count": landed.rows_accepted,
     }
 

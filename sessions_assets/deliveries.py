@@ -7,7 +7,6 @@ A crash between two commits needs no repair. The ledger row of a landing goes fi
 ods_sessions refuses the day as not delivered. An application is one MERGE, and doing it again changes nothing.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
@@ -45,9 +44,10 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
     files_by_layout = layouts(lake.spark, landing, list(deliveries.values()))
     rows = read_rows(lake.spark, files_by_layout)
     landed = {day: LandedDay(found.source) for day, found in deliveries.items()}
+    day_of = {file: day for day, found in deliveries.items() for file in found.files}
     for layout, files in files_by_layout.items():
-        for day in landed.keys() & {d for d, found in deliveries.items() if set(files) & set(found.files)}:
-            landed[day].additional_columns += layout.additional
+        for file in files:
+            landed[day_of[file]].additional_columns |= dict.fromkeys(layout.additional)
     _count_delivered(rows, landed)
     _write(lake, events.typed(rows, lateness_days), landed)
     _count_landed(lake, landed)
@@ -63,8 +63,7 @@ def _count_delivered(rows: DataFrame, landed: dict[date, LandedDay]) -> None:
 
 
 def _write(lake: Lake, rows: DataFrame, landed: dict[date, LandedDay]) -> None:
-    known = lake.ledger.entries(landed)
-    lake.ledger.forget(landed)
+    known = lake.ledger.forget(landed)
     try:
         with reading():
             lake.replace_days(RAW_EVENTS, landed, rows.where(F.col("reason").isNull()))
@@ -91,7 +90,7 @@ def _count_landed(lake: Lake, landed: dict[date, LandedDay]) -> None:
             day.rows_accepted += row["count"]
             day.late_by_days[int(row["days_late"])] = row["count"]
     for name, day in landed.items():
-        kept = day.rows_accepted + sum(day.quarantined.values())
+        kept = day.rows_accepted + day.rows_quarantined
         if day.rows_delivered != kept:
             raise LakeError(
                 f"batch {name} has {day.rows_delivered} rows, but {kept} were kept: file changed meanwhile?"
@@ -105,7 +104,7 @@ def _entry(delivery: Delivery, landed: LandedDay) -> Entry:
         delivery.fingerprint,
         landed.rows_delivered,
         landed.rows_accepted,
-        sum(landed.quarantined.values()),
+        landed.rows_quarantined,
         datetime.now(UTC),
     )
 
@@ -199,12 +198,12 @@ def _measure(batch: DataFrame, stored_of_days: DataFrame, rule: SessionRule) -> 
 
 
 def _check_raw(run: AppliedRun, measured: list[Row]) -> None:
-    rows: dict[date, int] = defaultdict(int)
-    rows.update({row["day"]: row["rows"] for row in measured if not row["is_stored"]})
+    rows = {row["day"]: row["rows"] for row in measured if not row["is_stored"]}
     for day, numbers in run.days.items():
-        if rows[day] != numbers.rows_accepted:
+        found = rows.get(day, 0)
+        if found != numbers.rows_accepted:
             raise LakeError(
-                f"raw_events holds {rows[day]} rows of {day}, its last finished landing had "
+                f"raw_events holds {found} rows of {day}, its last finished landing had "
                 f"{numbers.rows_accepted}: materialize raw_events of {day} again"
             )
 

@@ -55,10 +55,15 @@ class Ledger:
         rows = zip(*[found.column(column.name).to_pylist() for column in DELIVERIES.columns], strict=True)
         return {row[0]: Entry(*row) for row in rows}
 
-    def forget(self, days: Collection[date]) -> None:
-        """Take these days out: the first write of a landing, so that a crash in it leaves no false row."""
-        if self.entries(days):
+    def forget(self, days: Collection[date]) -> dict[date, Entry]:
+        """Take these days out, and give what was said of them.
+
+        The first write of a landing, so that a crash in it leaves no false row.
+        """
+        known = self.entries(days)
+        if known:
             _repeated(lambda: DeltaTable(self._address).delete(_is_one_of(days)))
+        return known
 
     def record(self, entries: Collection[Entry]) -> None:
         """Write the rows of these days anew: the last write of a landing."""
@@ -79,7 +84,8 @@ class Ledger:
             merger = table.merge(_as_arrow(table, entries), predicate, "entry", "ledger").when_matched_update_all()
             (merger.when_not_matched_insert_all() if insert else merger).execute()
 
-        _repeated(merge)
+        if entries:
+            _repeated(merge)
 
     def _made(self) -> DeltaTable:
         columns = [

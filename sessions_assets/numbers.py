@@ -18,14 +18,22 @@ SESSION_FATES = ("opened", "extended", "joined", "shortened")
 
 @dataclass
 class LandedDay:
-    """The numbers of one landed batch; rows, by reason and by days between event date and arrival."""
+    """The numbers of one landed batch: rows, by reason and by days between event date and arrival.
+
+    The keys of `additional_columns` are names, each once, in the order of the files.
+    """
 
     source: str
-    additional_columns: tuple[str, ...] = ()
+    additional_columns: dict[str, None] = field(default_factory=dict)
     rows_delivered: int = 0
     rows_accepted: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
     late_by_days: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def rows_quarantined(self) -> int:
+        """Count the refused rows, whatever the reason."""
+        return sum(self.quarantined.values())
 
 
 @dataclass

@@ -121,7 +121,7 @@ class SparkResource(LazyPySparkResource):
     """The Spark session, started when first used and shared by the whole process."""
 
     spark_config: dict[str, Any] = Field(default_factory=dict, description="additional Spark settings")
-    master: str = Field(description="local[*] or spark://host:7077")
+    master: str = Field(description="where Spark runs, such as local[*]")
 
     def _init_session(self) -> None:
         if self._spark_session is None:
@@ -167,7 +167,7 @@ def _jars() -> str:
 class LakeResource(ConfigurableResource[Lake]):
     """Where the Delta tables lie."""
 
-    root: str = Field(description="folder or s3://bucket/prefix")
+    root: str = Field(description="a folder")
 
     def open(self, spark: SparkSession) -> Lake:
         """Open the tables with a Spark session."""
@@ -177,7 +177,7 @@ class LakeResource(ConfigurableResource[Lake]):
 class LandingResource(ConfigurableResource[Landing]):
     """Where the batches arrive."""
 
-    root: str = Field(description="folder or s3://bucket/prefix")
+    root: str = Field(description="a folder")
 
     def open(self) -> Landing:
         """Open the landing."""

@@ -232,12 +232,14 @@ def test_a_damaged_parquet_file_leaves_ledger_and_raw_as_they_were(
 ) -> None:
     """Damage inside the data shows only while the rows are read."""
     good = parquet_of_users(spark, tmp_path / "made", "'1'")
+    damaged = good[:4] + bytes(36) + good[40:]
+    with pytest.raises(DeliveryError, match=r"2025-03-10.parquet cannot be read"):
+        land_files(lake, tmp_path, {"2025-03-10.parquet": damaged})
+    assert lake.ledger.entries([day(0)]) == {}
     land_files(lake, tmp_path, {"2025-03-10.parquet": good})
     before = lake.ledger.entries([day(0)])
-    damaged = bytearray(good)
-    damaged[4:40] = bytes(36)
     with pytest.raises(DeliveryError, match=r"2025-03-10.parquet cannot be read"):
-        land_files(lake, tmp_path, {"2025-03-10.parquet": bytes(damaged)})
+        land_files(lake, tmp_path, {"2025-03-10.parquet": damaged})
     assert lake.ledger.entries([day(0)]) == before
     assert len(raw_rows(lake)) == 1
 

@@ -4,8 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -26,6 +24,7 @@ from sessions_assets.lake import Lake
 from sessions_assets.landing import FORMATS, Landing
 from sessions_assets.resources import Settings
 from sessions_assets.sessions import SessionRule
+from sessions_assets_tests.processes import python
 from sessions_assets_tests.reference import Event, Row, expected_table, session_id, sessionize
 from sessions_assets_tests.sample_batches import Row as Delivered
 from sessions_assets_tests.sample_batches import deliveries, instant
@@ -288,16 +287,7 @@ def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path
     environment = {name: value for name, value in os.environ.items() if name not in variables_read()}
     environment |= {"DAGSTER_HOME": str(folder / ".dagster_home"), "PYTHONPATH": str(PROJECT)}
     arguments = next(arguments for _, arguments in dagster_commands() if "materialize" in arguments)
-    done = subprocess.run(  # noqa: S603 - the page's own command
-        [sys.executable, "-m", "dagster", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    python("-m", "dagster", *arguments, cwd=folder, environment=environment)
     lake = Lake(spark, str(folder / "lake"))
     land(lake, Landing(str(folder / "batches")), [LATE_DAY], LATENESS_DAYS)
     apply(lake, [LATE_DAY], SessionRule())

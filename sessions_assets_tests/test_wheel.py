@@ -2,9 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
+
+from sessions_assets_tests.processes import python
 
 PROJECT = Path(__file__).parent.parent
 
@@ -22,17 +22,7 @@ def _python(*arguments: str | Path, cwd: Path, path: Path | None = None) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if path is not None:
         environment["PYTHONPATH"] = str(path)
-    done = subprocess.run(  # noqa: S603 - our own arguments
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return python(*arguments, cwd=cwd, environment=environment)
 
 
 def test_wheel_gives_the_assets_in_a_folder_of_its_own(tmp_path: Path) -> None:
