@@ -12,9 +12,11 @@ from typing import Any, Self
 
 import dagster as dg
 
-from sessions_assets import deliveries
+from sessions_assets.applications import apply
+from sessions_assets.deliveries import land
 from sessions_assets.lake import LakeError
 from sessions_assets.landing import DeliveryError
+from sessions_assets.ledger import ClosedDayError
 from sessions_assets.numbers import AppliedRun, LandedDay
 from sessions_assets.resources import (
     LakeResource,
@@ -64,8 +66,8 @@ def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         """The batch of the day as delivered, duplicates kept; rows that are no event go to raw_quarantine."""
         days = _days(context)
-        with _clear_failure(), _stopwatch() as seconds:
-            landed = deliveries.land(lake.open(pyspark.spark_session), landing.open(), days, session_rule.lateness_days)
+        with clear_failure(), _stopwatch() as seconds:
+            landed = land(lake.open(pyspark.spark_session), landing.open(), days, session_rule.lateness_days)
         _show(context, days, {day: _landed_metadata(numbers) for day, numbers in landed.items()})
         return dg.MaterializeResult(metadata={"seconds": seconds()})
 
@@ -92,8 +94,8 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
     ) -> dg.MaterializeResult[None]:
         """Every event once, with its session; what the batch of the day changes, whatever date it speaks of."""
         days = _days(context)
-        with _clear_failure(), _stopwatch() as seconds:
-            run = deliveries.apply(lake.open(pyspark.spark_session), days, session_rule.rule)
+        with clear_failure(), _stopwatch() as seconds:
+            run = apply(lake.open(pyspark.spark_session), days, session_rule.rule)
         _show(context, days, {day: _applied_metadata(run, day) for day in run.days})
         return dg.MaterializeResult(metadata={"seconds": seconds(), **_run_metadata(run)})
 
@@ -115,11 +117,11 @@ def _days(context: dg.AssetExecutionContext) -> list[date]:
 
 
 @contextmanager
-def _clear_failure() -> Iterator[None]:
+def clear_failure() -> Iterator[None]:
     """Show an expected refusal as its one sentence; a repeat would meet the same, so it is not retried."""
     try:
         yield
-    except (DeliveryError, LakeError) as error:
+    except (ClosedDayError, DeliveryError, LakeError) as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
 
 

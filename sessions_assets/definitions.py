@@ -3,6 +3,7 @@
 import dagster as dg
 
 from sessions_assets.assets import build_assets
+from sessions_assets.jobs import JOBS, SCHEDULES
 from sessions_assets.resources import Settings, build_resources
 
 
@@ -10,6 +11,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     """Put assets and resources together for these settings."""
     return dg.Definitions(
         assets=build_assets(settings),
+        jobs=JOBS,
+        schedules=SCHEDULES,
         resources=build_resources(settings),
         # One process and so one JVM a run: starting one for each step would cost more than a day's work.
         executor=dg.in_process_executor,

@@ -1,31 +1,26 @@
-"""What happens to a delivery: it is landed (files to raw_events), then applied (raw_events to ods_sessions).
+"""How a delivery is landed: its files become raw_events and raw_quarantine, and the ledger says so.
 
-Knows the order of reads and commits, and what is refused. Must not know Dagster, the environment, file formats or how
-a session is computed.
+Knows the order of reads and commits, and what is refused. Must not know Dagster, the environment, file formats or
+ods_sessions.
 
-A crash between two commits needs no repair. The ledger row of a landing goes first and comes back last: in between
-ods_sessions refuses the day as not delivered. An application is one MERGE, and doing it again changes nothing.
+A crash needs no repair. The ledger first says that the landing has begun and last that it has ended: in between
+ods_sessions refuses the day, and landing it again mends it.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets import events
-from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
+from sessions_assets.events import ARRIVAL_DAY
 from sessions_assets.formats import layouts, read_rows, reading
 from sessions_assets.lake import Lake, LakeError
 from sessions_assets.landing import Delivery, DeliveryError, Landing
 from sessions_assets.ledger import Entry
-from sessions_assets.numbers import AppliedDay, AppliedRun, LandedDay, count_changes, count_sessions, count_stored
-from sessions_assets.sessions import SessionRule, changes, earliest_changes, held_elsewhere
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
-
-# The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
-_BROADCAST_KEYS = 1_000_000
+from sessions_assets.numbers import LandedDay
+from sessions_assets.tables import RAW_EVENTS, RAW_QUARANTINE
 
 
 def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int) -> dict[date, LandedDay]:
@@ -36,11 +31,13 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
 
     Raises:
         DeliveryError: no day has a batch, or a batch cannot be taken; raw_events is as it was then.
+        ClosedDayError: a day has expired; nothing is changed then (S21).
         LakeError: a file changed while it was read; landing the day again mends it.
     """
     deliveries = landing.find(days)
     if not deliveries:
         raise DeliveryError(landing.missing(days[0]))
+    lake.ledger.check_open(deliveries)
     files_by_layout = layouts(lake.spark, landing, list(deliveries.values()))
     rows = read_rows(lake.spark, files_by_layout)
     landed = {day: LandedDay(found.source) for day, found in deliveries.items()}
@@ -49,7 +46,7 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
         for file in files:
             landed[day_of[file]].additional_columns |= dict.fromkeys(layout.additional)
     _count_delivered(rows, landed)
-    _write(lake, events.typed(rows, lateness_days), landed)
+    _write(lake, events.typed(rows, lateness_days), [_entry(found, landed[day]) for day, found in deliveries.items()])
     _count_landed(lake, landed)
     lake.ledger.record([_entry(found, landed[day]) for day, found in deliveries.items()])
     return landed
@@ -62,16 +59,17 @@ def _count_delivered(rows: DataFrame, landed: dict[date, LandedDay]) -> None:
         landed[row[ARRIVAL_DAY]].rows_delivered = row["count"]
 
 
-def _write(lake: Lake, rows: DataFrame, landed: dict[date, LandedDay]) -> None:
-    known = lake.ledger.forget(landed)
+def _write(lake: Lake, rows: DataFrame, entries: Sequence[Entry]) -> None:
+    days = [entry.day for entry in entries]
+    known = lake.ledger.begin(entries)
     try:
         with reading():
-            lake.replace_days(RAW_EVENTS, landed, rows.where(F.col("reason").isNull()))
+            lake.replace_days(RAW_EVENTS, days, rows.where(F.col("reason").isNull()))
     except DeliveryError:
         # Raw is as it was, so what the ledger said of it still holds.
-        lake.ledger.record(known.values())
+        lake.ledger.take_back(days, known)
         raise
-    lake.replace_days(RAW_QUARANTINE, landed, rows.where(F.col("reason").isNotNull()))
+    lake.replace_days(RAW_QUARANTINE, days, rows.where(F.col("reason").isNotNull()))
 
 
 def _count_landed(lake: Lake, landed: dict[date, LandedDay]) -> None:
@@ -107,131 +105,3 @@ def _entry(delivery: Delivery, landed: LandedDay) -> Entry:
         landed.rows_quarantined,
         datetime.now(UTC),
     )
-
-
-def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
-    """Bring ods_sessions to what the rule says now that these days are delivered (S14 to S19).
-
-    Returns:
-        The numbers of the run; a day that was not delivered is left out.
-
-    Raises:
-        LakeError: no day was delivered, a raw partition is not the one the ledger knows, the table was built under
-            another rule, or somebody else writes it; nothing is noted as applied then.
-    """
-    entries = lake.ledger.entries(days)
-    if not entries:
-        raise LakeError(f"no batch of {', '.join(map(str, days))} was delivered: materialize raw_events first")
-    lake.create(ODS_SESSIONS, rule.as_properties())
-    _check_rule(lake, rule)
-    run = AppliedRun({day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()})
-    run.version = lake.version(ODS_SESSIONS)
-    batch = lake.read_days(RAW_EVENTS, list(run.days)).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        changed = _changes(lake, batch, run, rule)
-        if changed is not None:
-            _merge(lake, changed, run)
-    finally:
-        batch.unpersist()
-    lake.ledger.record_applied(entries.values())
-    return run
-
-
-def _check_rule(lake: Lake, rule: SessionRule) -> None:
-    stored = lake.properties(ODS_SESSIONS)
-    differing = {name: value for name, value in rule.as_properties().items() if stored.get(name) != value}
-    if differing:
-        built_with = ", ".join(f"{name}={stored.get(name)}" for name in differing)
-        asked_for = ", ".join(f"{name}={value}" for name, value in differing.items())
-        raise LakeError(
-            f"{lake.path(ODS_SESSIONS)} was built with {built_with}, this run asks for {asked_for}: "
-            "use the old rule, or another SESSIONS_LAKE"
-        )
-
-
-def _changes(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) -> DataFrame | None:
-    """Compute the rows to write, from no more stored rows than the days can change (S14)."""
-    days = list(run.days)
-    stored = lake.read(ODS_SESSIONS, run.version)
-    stored_of_days = stored.where(F.col("first_updated_at").isin(*days))
-    measured = _measure(batch, stored_of_days, rule)
-    _check_raw(run, measured)
-    if not measured:
-        return None
-    incoming, touched = batch, batch
-    if count_stored(run, measured):
-        other_raw = lake.read(RAW_EVENTS).where(~F.col(ARRIVAL_DAY).isin(*days))
-        incoming = batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))
-        touched = batch.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
-    since = earliest_changes(touched)
-    if sum(row["keys"] for row in measured) < _BROADCAST_KEYS:
-        since = F.broadcast(since)
-    in_reach = stored.where(F.col("pdate") >= min(row["first_date"] for row in measured))
-    return changes(incoming, in_reach, since, days, rule)
-
-
-def _measure(batch: DataFrame, stored_of_days: DataFrame, rule: SessionRule) -> list[Row]:
-    """Count rows and keys of each day, raw and stored, and find the first event date their sessions reach."""
-    raw = batch.select(
-        F.col(ARRIVAL_DAY).alias("day"),
-        F.lit(False).alias("is_stored"),
-        F.lit(False).alias("is_empty"),
-        *IDENTITY_COLUMNS,
-    )
-    stored = stored_of_days.select(
-        F.col("first_updated_at").alias("day"),
-        F.lit(True).alias("is_stored"),
-        F.col("session_start").isNull().alias("is_empty"),
-        *IDENTITY_COLUMNS,
-    )
-    return (
-        raw.union(stored)
-        .groupBy("day", "is_stored")
-        .agg(
-            F.count("*").alias("rows"),
-            F.count_if("is_empty").alias("empty"),
-            F.approx_count_distinct(F.xxhash64(*KEY_COLUMNS)).alias("keys"),
-            F.to_date(F.min("timestamp") - F.lit(rule.timeout)).alias("first_date"),
-        )
-        .collect()
-    )
-
-
-def _check_raw(run: AppliedRun, measured: list[Row]) -> None:
-    rows = {row["day"]: row["rows"] for row in measured if not row["is_stored"]}
-    for day, numbers in run.days.items():
-        found = rows.get(day, 0)
-        if found != numbers.rows_accepted:
-            raise LakeError(
-                f"raw_events holds {found} rows of {day}, its last finished landing had "
-                f"{numbers.rows_accepted}: materialize raw_events of {day} again"
-            )
-
-
-def _merge(lake: Lake, changed: DataFrame, run: AppliedRun) -> None:
-    """Write the changed rows, if there are any, and count them."""
-    # Computed once, and fixed before the table changes; MERGE reads its source twice and refuses a cached one.
-    changed = changed.localCheckpoint()
-    was_empty = F.col("stored_session_start").isNull().alias("was_empty")
-    is_empty = F.col("session_start").isNull().alias("is_empty")
-    counts = (
-        changed.groupBy("change", "first_updated_at", "stored_first_updated_at", was_empty, is_empty)
-        .agg(F.count("*").alias("rows"), F.min("pdate").alias("first"), F.max("pdate").alias("last"))
-        .collect()
-    )
-    if counts:
-        count_changes(counts, run)
-        run.sessions = count_sessions(changed)
-        _check_version(lake, run)
-        lake.merge_sessions(changed, min(row["first"] for row in counts), max(row["last"] for row in counts))
-        run.version += 1
-        _check_version(lake, run)
-
-
-def _check_version(lake: Lake, run: AppliedRun) -> None:
-    """Make sure that nobody else has written since the stored rows were read: his rows would be missing in ours."""
-    if (found := lake.version(ODS_SESSIONS)) != run.version:
-        raise LakeError(
-            f"{lake.path(ODS_SESSIONS)} is at version {found} instead of {run.version}, another run writes it: "
-            f"materialize {', '.join(map(str, run.days))} again, one run at a time"
-        )

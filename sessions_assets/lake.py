@@ -1,10 +1,11 @@
 """The lake: what Spark reads and writes in the Delta tables, each write one commit and safe to repeat.
 
 Must not know Dagster, the environment or the rule. What needs no rows (versions, properties) is asked without Spark.
-Source of the rules: S16 (one commit), S17 (a raw day is replaced), S19 (no needless write).
+Source of the rules: S16 (one commit), S17 (a raw day is replaced), S19 (no needless write), S21 (days expire).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
@@ -13,10 +14,20 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS
+from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.ledger import Ledger
-from sessions_assets.sessions import DELETE, SESSION_COLUMNS
+from sessions_assets.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
 from sessions_assets.tables import DELIVERIES, ODS_SESSIONS, Table
+from sessions_assets.transactions import OvertakenError, commit_after, files_by_partition, replace_after
+
+_MERGE_METRICS = {
+    INSERT: "numTargetRowsInserted",
+    UPDATE: "numTargetRowsUpdated",
+    DELETE: "numTargetRowsDeleted",
+}
+
+# Delta's own target of a compaction, in bytes; a date with more has several files and is none the worse for it.
+_LARGEST_FILE = 1 << 30
 
 
 class LakeError(Exception):
@@ -59,19 +70,27 @@ class Lake:
         Raises:
             LakeError: the table was never made.
         """
-        if not deltalake.DeltaTable.is_deltatable(self.path(table)):
-            raise LakeError(f"{self.path(table)} does not exist: materialize raw_events and ods_sessions first")
+        self._check_made(table)
         reader = self.spark.read.format("delta")
         if version is not None:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.path(table))
+
+    def _check_made(self, table: Table) -> None:
+        if not deltalake.DeltaTable.is_deltatable(self.path(table)):
+            raise LakeError(f"{self.path(table)} does not exist: materialize raw_events and ods_sessions first")
 
     def properties(self, table: Table) -> dict[str, str]:
         """Read the properties of a table."""
         return dict(deltalake.DeltaTable(self.path(table)).metadata().configuration)
 
     def version(self, table: Table) -> int:
-        """Give the number of the newest commit of a table."""
+        """Give the number of the newest commit of a table.
+
+        Raises:
+            LakeError: the table was never made.
+        """
+        self._check_made(table)
         return deltalake.DeltaTable(self.path(table)).version()
 
     def read_days(self, table: Table, days: Collection[date]) -> DataFrame:
@@ -81,32 +100,104 @@ class Lake:
     def replace_days(self, table: Table, days: Collection[date], rows: DataFrame) -> None:
         """Put these rows in the place of whole arrival days, in one commit (S17)."""
         self.create(table)
-        literals = ", ".join(f"DATE'{day}'" for day in days)
         (
             rows.select(*[column.name for column in table.columns])
             .write.format("delta")
             .mode("overwrite")
-            .option("replaceWhere", f"{ARRIVAL_DAY} IN ({literals})")
+            .option("replaceWhere", f"{ARRIVAL_DAY} IN ({_literals(days)})")
             .save(self.path(table))
         )
 
-    def merge_sessions(self, changes: DataFrame, first: date, last: date) -> None:
+    def count_rows(self, table: Table, days: Collection[date]) -> dict[date, int]:
+        """Count the rows of arrival days from what the table knows of its files, without reading them."""
+        rows = dict.fromkeys(days, 0)
+        if deltalake.DeltaTable.is_deltatable(self.path(table)):
+            files = deltalake.DeltaTable(self.path(table)).get_add_actions(flatten=True)
+            arrivals = files.column(f"partition.{table.partition}").to_pylist()
+            for day, number in zip(arrivals, files.column("num_records").to_pylist(), strict=True):
+                if day in rows:
+                    rows[day] += number
+        return rows
+
+    def delete_days(self, table: Table, days: Collection[date]) -> None:
+        """Delete whole arrival days, in one commit; none if nothing is there."""
+        if days and deltalake.DeltaTable.is_deltatable(self.path(table)):
+            DeltaTable.forPath(self.spark, self.path(table)).delete(f"{table.partition} IN ({_literals(days)})")
+
+    def merge_sessions(
+        self, changes: DataFrame, first: date, last: date, read_version: int
+    ) -> tuple[int, dict[str, int]]:
         """Write changed rows into ods_sessions in one commit (S16, S19).
 
         Args:
             changes: at most one row per event, the columns of the table and `change`.
             first: least `pdate` among them; files outside first..last are not read.
             last: greatest `pdate` among them.
+            read_version: the version from which they were computed.
+
+        Returns:
+            The version that this made, and the numbers of rows that it inserted, changed and removed.
+
+        Raises:
+            LakeError: somebody else has written since `read_version`; then nothing is written.
         """
         is_same_event = " AND ".join(f"ods.{c} = change.{c}" for c in (*IDENTITY_COLUMNS, "pdate"))
         in_bounds = f"ods.pdate BETWEEN DATE'{first}' AND DATE'{last}'"
         values: dict[str, Any] = {column: f"change.{column}" for column in SESSION_COLUMNS}
-        (
+        merge = (
             DeltaTable.forPath(self.spark, self.path(ODS_SESSIONS))
             .alias("ods")
             .merge(changes.alias("change"), f"{is_same_event} AND {in_bounds}")
             .whenMatchedDelete(f"change.change = '{DELETE}'")
             .whenMatchedUpdate(set=values)
             .whenNotMatchedInsert(values=values)
-            .execute()
         )
+        with _one_writer():
+            commit = commit_after(self.spark, self.path(ODS_SESSIONS), read_version, merge.execute)
+        metrics = commit["operationMetrics"]
+        return commit["version"], {change: int(metrics[name]) for change, name in _MERGE_METRICS.items()}
+
+    def replace_sessions(self, rows: DataFrame, properties: Mapping[str, str], read_version: int) -> int:
+        """Put these rows in the place of all of ods_sessions and set properties, in one commit; give its version.
+
+        Raises:
+            LakeError: somebody else has written since `read_version`, from which the rows were computed.
+        """
+        with _one_writer():
+            return replace_after(self.spark, self.path(ODS_SESSIONS), read_version, rows, properties)
+
+    def compact_sessions(self, before: date) -> list[date]:
+        """Rewrite the event dates before this one that lie in many files or under deletion vectors, sorted by key.
+
+        The rows stay what they are. A date that was rewritten, and did not change since, is left alone.
+
+        Returns:
+            The dates that were rewritten.
+        """
+        files = files_by_partition(self.spark, self.path(ODS_SESSIONS), "pdate")
+        worn = files.where(
+            (F.col("partition") < F.lit(before))
+            & ((F.col("deletion_vectors") > 0) | (F.col("files") > F.ceil(F.col("bytes") / _LARGEST_FILE)))
+        )
+        dates = sorted(row["partition"] for row in worn.collect())
+        if dates:
+            table = DeltaTable.forPath(self.spark, self.path(ODS_SESSIONS))
+            table.optimize().where(f"pdate IN ({_literals(dates)})").executeZOrderBy(*KEY_COLUMNS)
+        return dates
+
+    def vacuum(self, table: Table) -> None:
+        """Delete the files that no version of the last seven days needs, Delta's own safety check on."""
+        if deltalake.DeltaTable.is_deltatable(self.path(table)):
+            DeltaTable.forPath(self.spark, self.path(table)).vacuum()
+
+
+@contextmanager
+def _one_writer() -> Iterator[None]:
+    try:
+        yield
+    except OvertakenError as error:
+        raise LakeError(f"{error}: materialize the days of this run again, one run at a time") from error
+
+
+def _literals(days: Collection[date]) -> str:
+    return ", ".join(f"DATE'{day}'" for day in days)

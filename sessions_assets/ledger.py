@@ -1,13 +1,14 @@
-"""The ledger: which batch landed on which day, and whether ods_sessions has applied it.
+"""The ledger: which batch landed on which day, whether ods_sessions has applied it, and whether it has expired.
 
 One row a day, in the Delta table `deliveries`. Reads and writes it without Spark, in milliseconds, so that whoever
 only asks what was delivered starts no JVM. Must not know Dagster, batches' contents or the other tables.
-Source of the rules: S20 (an empty batch has a row, a missing one has none), S21 (landed is not applied).
+Source of the rules: S20 (an empty batch has a row, a missing one has none), S21 (landed is not applied; a day whose
+raw rows may be gone is closed).
 """
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -32,8 +33,13 @@ class Entry:
     rows_delivered: int
     rows_accepted: int
     rows_quarantined: int
-    landed_at: datetime
+    landed_at: datetime | None
     applied_at: datetime | None = None
+    expired_at: datetime | None = None
+
+
+class ClosedDayError(Exception):
+    """A day that can be neither landed nor applied any more (S21). Names the day and the limit."""
 
 
 class Ledger:
@@ -44,30 +50,54 @@ class Ledger:
     """
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self.address = address
 
-    def entries(self, days: Collection[date]) -> dict[date, Entry]:
-        """Read what is said of these days, in their order; a day that was never delivered is left out."""
-        if not days or not DeltaTable.is_deltatable(self._address):
+    def entries(self, days: Collection[date] | None = None) -> dict[date, Entry]:
+        """Read what is said of these days, or of all, in their order; a day that was never delivered is left out."""
+        if not DeltaTable.is_deltatable(self.address):
             return {}
-        query = f"SELECT * FROM ledger WHERE {_is_one_of(days)} ORDER BY 1"  # noqa: S608 - dates only
-        found = QueryBuilder().register("ledger", DeltaTable(self._address)).execute(query).read_all()
-        rows = zip(*[found.column(column.name).to_pylist() for column in DELIVERIES.columns], strict=True)
-        return {row[0]: Entry(*row) for row in rows}
+        found = _entries(DeltaTable(self.address))
+        return found if days is None else {day: entry for day, entry in found.items() if day in days}
 
-    def forget(self, days: Collection[date]) -> dict[date, Entry]:
-        """Take these days out, and give what was said of them.
+    def check_open(self, days: Collection[date]) -> None:
+        """Make sure that these days may be landed and applied.
 
-        The first write of a landing, so that a crash in it leaves no false row.
+        Raises:
+            ClosedDayError: one has been applied and is not newer than a day whose raw rows are given up: an event that
+                vanished from it could be held by that one, and nobody could tell.
         """
-        known = self.entries(days)
-        if known:
-            _repeated(lambda: DeltaTable(self._address).delete(_is_one_of(days)))
+        _check_open(self.entries(), days)
+
+    def begin(self, entries: Collection[Entry]) -> dict[date, Entry]:
+        """Note that these days are being landed, and give what was said of them: the first write of a landing.
+
+        Raises:
+            ClosedDayError: as `check_open`; nothing is noted then.
+        """
+        known: dict[date, Entry] = {}
+
+        def attempt() -> None:
+            table = self._made()
+            found = _entries(table)
+            days = [entry.day for entry in entries]
+            _check_open(found, days)
+            known.clear()
+            known.update({day: found[day] for day in days if day in found})
+            _merge(table, [replace(entry, landed_at=None, applied_at=None) for entry in entries], insert=True)
+
+        _repeated(attempt)
         return known
+
+    def take_back(self, days: Collection[date], known: Mapping[date, Entry]) -> None:
+        """Say of these days again what was known before a landing that changed nothing."""
+        if first := [day for day in days if day not in known]:
+            _repeated(lambda: DeltaTable(self.address).delete(_is_one_of(first)))
+        self.record(known.values())
 
     def record(self, entries: Collection[Entry]) -> None:
         """Write the rows of these days anew: the last write of a landing."""
-        self._merge(entries, "ledger._updated_at = entry._updated_at", insert=True)
+        if entries:
+            _repeated(lambda: _merge(self._made(), entries, insert=True))
 
     def record_applied(self, entries: Collection[Entry]) -> None:
         """Note that ods_sessions holds these batches: the last write of an application.
@@ -75,24 +105,82 @@ class Ledger:
         A day that has landed anew meanwhile stays unapplied.
         """
         applied = [replace(entry, applied_at=datetime.now(UTC)) for entry in entries]
-        same = "ledger._updated_at = entry._updated_at AND ledger.landed_at = entry.landed_at"
-        self._merge(applied, same, insert=False)
+        same = "ledger.landed_at = entry.landed_at"
+        _repeated(lambda: _merge(self._made(), applied, same, insert=False))
 
-    def _merge(self, entries: Collection[Entry], predicate: str, *, insert: bool) -> None:
-        def merge() -> None:
-            table = self._made()
-            merger = table.merge(_as_arrow(table, entries), predicate, "entry", "ledger").when_matched_update_all()
-            (merger.when_not_matched_insert_all() if insert else merger).execute()
+    def expire(self, retention: timedelta) -> list[date]:
+        """Close the days that are applied and more than the retention behind the newest applied one (S21).
 
-        if entries:
-            _repeated(merge)
+        None of them is newer than a day that is not applied: its events may be held by a newer day, and that is known
+        only while the newer day is kept.
+
+        Returns:
+            All days whose raw rows are to go, those closed before too.
+        """
+        expired: list[date] = []
+
+        def attempt() -> None:
+            table = DeltaTable(self.address)
+            found = _entries(table)
+            closing = _to_expire(found, retention)
+            if closing:
+                _merge(table, [replace(entry, expired_at=datetime.now(UTC)) for entry in closing], insert=False)
+            expired[:] = [e.day for e in found.values() if e.expired_at] + [e.day for e in closing]
+
+        if DeltaTable.is_deltatable(self.address):
+            _repeated(attempt)
+        return expired
+
+    def compact(self) -> None:
+        """Put the rows of all days into one file, and delete the files that no version of the last week needs."""
+        if DeltaTable.is_deltatable(self.address):
+            _repeated(self._compact)
+
+    def _compact(self) -> None:
+        table = DeltaTable(self.address)
+        table.optimize.compact()
+        table.vacuum(dry_run=False)
+        table.create_checkpoint()
 
     def _made(self) -> DeltaTable:
         columns = [
             Field(c.name, PrimitiveType(_TYPES[c.sql_type]), nullable=c.nullable, metadata={"comment": c.meaning})
             for c in DELIVERIES.columns
         ]
-        return DeltaTable.create(self._address, Schema(columns), mode="ignore", name=DELIVERIES.name)
+        return DeltaTable.create(self.address, Schema(columns), mode="ignore", name=DELIVERIES.name)
+
+
+def _entries(table: DeltaTable) -> dict[date, Entry]:
+    found = QueryBuilder().register("ledger", table).execute("SELECT * FROM ledger ORDER BY 1").read_all()
+    rows = zip(*[found.column(column.name).to_pylist() for column in DELIVERIES.columns], strict=True)
+    return {row[0]: Entry(*row) for row in rows}
+
+
+def _check_open(entries: Mapping[date, Entry], days: Collection[date]) -> None:
+    limit = max((day for day, entry in entries.items() if entry.expired_at), default=date.min)
+    closed = [day for day in sorted(days) if day <= limit and day in entries and entries[day].applied_at]
+    if closed:
+        raise ClosedDayError(
+            f"{', '.join(map(str, closed))} cannot be landed or applied again: ods_sessions has applied it, and the "
+            f"raw events of days up to {limit} have expired. ods_sessions keeps what it holds"
+        )
+
+
+def _to_expire(entries: Mapping[date, Entry], retention: timedelta) -> list[Entry]:
+    newest = max((day for day, entry in entries.items() if entry.applied_at), default=date.min)
+    first_pending = min((day for day, entry in entries.items() if not entry.applied_at), default=date.max)
+    return [
+        entry
+        for day, entry in entries.items()
+        if not entry.expired_at and newest - day > retention and day < first_pending
+    ]
+
+
+def _merge(table: DeltaTable, entries: Collection[Entry], condition: str = "true", *, insert: bool) -> None:
+    same_day = "ledger._updated_at = entry._updated_at"
+    rows = _as_arrow(table, entries)
+    merger = table.merge(rows, f"{same_day} AND {condition}", "entry", "ledger").when_matched_update_all()
+    (merger.when_not_matched_insert_all() if insert else merger).execute()
 
 
 def _repeated(write: Callable[[], object]) -> None:

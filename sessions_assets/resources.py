@@ -152,6 +152,12 @@ _SPARK_SETTINGS = {
     "spark.databricks.delta.merge.materializeSource": "none",
     # The file list of a table is small; each scan asks for it, and 50 tasks (the default) would be mostly start-up.
     "spark.databricks.delta.snapshotPartitions": "1",
+    # A VACUUM that deletes nothing would still make two versions of the table.
+    "spark.databricks.delta.vacuum.logging.enabled": "false",
+    # It lists with this many tasks, however few files there are: with the default of 10000 for half a minute.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "32",
+    # A compacted file is sorted by key, so that a reader of one user skips most of it.
+    "spark.databricks.io.skipping.mdc.sortWithinFiles": "true",
 }
 
 

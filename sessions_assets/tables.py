@@ -55,8 +55,9 @@ DELIVERIES = Table(
         Column("rows_delivered", "BIGINT", "rows in the batch"),
         Column("rows_accepted", "BIGINT", "rows that went to raw_events"),
         Column("rows_quarantined", "BIGINT", "rows that went to raw_quarantine"),
-        Column("landed_at", "TIMESTAMP", "when raw_events took the batch, UTC"),
+        Column("landed_at", "TIMESTAMP", "when raw_events took the batch, UTC; NULL: begun, not ended", nullable=True),
         Column("applied_at", "TIMESTAMP", "when ods_sessions applied it, UTC; NULL: not yet", nullable=True),
+        Column("expired_at", "TIMESTAMP", "when its raw rows were given up, UTC; NULL: they are kept", nullable=True),
     ),
 )
 ODS_SESSIONS = Table(

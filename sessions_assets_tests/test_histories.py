@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from sessions_assets.deliveries import apply, land
+from sessions_assets.applications import apply
+from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.sessions import SessionRule

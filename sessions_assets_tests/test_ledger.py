@@ -27,8 +27,24 @@ def test_one_row_a_day_read_back_as_it_was_written(ledger: Ledger) -> None:
     ledger.record([entry(1), entry(0)])
     ledger.record([entry(1, fingerprint="f2")])
     assert ledger.entries([day(2), day(1), day(0)]) == {day(0): entry(0), day(1): entry(1, fingerprint="f2")}
-    ledger.forget([day(0)])
-    assert list(ledger.entries([day(0), day(1)])) == [day(1)]
+
+
+def test_a_landing_is_noted_when_it_begins_and_taken_back_when_it_fails(ledger: Ledger) -> None:
+    """What is being landed is neither landed nor applied; a day that was new is forgotten again."""
+    ledger.record([entry(0, applied_at=LANDED_AT)])
+    known = ledger.begin([entry(0, fingerprint="f2"), entry(1)])
+    assert known == {day(0): entry(0, applied_at=LANDED_AT)}
+    assert ledger.entries() == {day(0): entry(0, fingerprint="f2", landed_at=None), day(1): entry(1, landed_at=None)}
+    ledger.take_back([day(0), day(1)], known)
+    assert ledger.entries() == known
+
+
+def test_compaction_keeps_all_rows(ledger: Ledger) -> None:
+    for number in range(5):
+        ledger.record([entry(number)])
+    ledger.compact()
+    assert ledger.entries() == {day(number): entry(number) for number in range(5)}
+    assert len(list(Path(ledger.address).glob("_delta_log/*.checkpoint.parquet"))) == 1
 
 
 def test_a_day_that_landed_anew_stays_unapplied(ledger: Ledger) -> None:

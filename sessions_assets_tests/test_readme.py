@@ -16,8 +16,9 @@ from dagster._cli import create_dagster_cli
 from pyspark.sql import SparkSession
 
 from sessions_assets import events, tables
+from sessions_assets.applications import apply
 from sessions_assets.definitions import build_definitions
-from sessions_assets.deliveries import apply, land
+from sessions_assets.deliveries import land
 from sessions_assets.events import IDENTITY_COLUMNS, LATENESS_DAYS
 from sessions_assets.formats import layouts, read_rows
 from sessions_assets.lake import Lake

@@ -14,15 +14,19 @@ ROOMS = (
     "sessions",
     "tables",
     "ledger",
+    "transactions",
     "lake",
     "numbers",
     "deliveries",
+    "applications",
+    "upkeep",
     "resources",
     "assets",
+    "jobs",
     "definitions",
 )
-KNOW_DAGSTER = {"resources", "assets", "definitions"}
-KNOW_NO_SPARK = {"landing", "tables", "ledger", "assets", "definitions"}
+KNOW_DAGSTER = {"resources", "assets", "jobs", "definitions"}
+KNOW_NO_SPARK = {"landing", "tables", "ledger", "assets", "jobs", "definitions"}
 
 
 def imports(room: str) -> set[str]:

@@ -1,0 +1,147 @@
+"""How landed days are applied: what they hold in raw_events becomes ods_sessions, by one MERGE of what they change.
+
+Knows the order of reads and commits, and what is refused. Must not know Dagster, the environment, files or how a
+session is computed.
+
+A crash needs no repair: the MERGE is one commit, and applying a day again changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
+from sessions_assets.lake import Lake, LakeError
+from sessions_assets.ledger import Entry
+from sessions_assets.numbers import AppliedDay, AppliedRun, count_changes, count_sessions, count_stored
+from sessions_assets.sessions import SessionRule, changes, earliest_changes, held_elsewhere
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
+
+# The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
+_BROADCAST_KEYS = 1_000_000
+
+
+def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
+    """Bring ods_sessions to what the rule says now that these days are delivered (S14 to S19).
+
+    Returns:
+        The numbers of the run; a day that was not delivered is left out.
+
+    Raises:
+        LakeError: no day was delivered, a raw partition is not the one the ledger knows, the table was built under
+            another rule, or somebody else writes it; nothing is written or noted as applied then.
+        ClosedDayError: a day has expired (S21).
+    """
+    entries = lake.ledger.entries(days)
+    if not entries:
+        raise LakeError(f"no batch of {', '.join(map(str, days))} was delivered: materialize raw_events first")
+    lake.ledger.check_open(entries)
+    _check_raw(lake, entries)
+    lake.create(ODS_SESSIONS, rule.as_properties())
+    _check_rule(lake, rule)
+    run = AppliedRun({day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()})
+    run.version = lake.version(ODS_SESSIONS)
+    batch = lake.read_days(RAW_EVENTS, list(run.days)).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        changed = _changes(lake, batch, run, rule)
+        if changed is not None:
+            _merge(lake, changed, run)
+    finally:
+        batch.unpersist()
+    lake.ledger.record_applied(entries.values())
+    return run
+
+
+def _check_raw(lake: Lake, entries: Mapping[date, Entry]) -> None:
+    found = lake.count_rows(RAW_EVENTS, entries)
+    for day, entry in entries.items():
+        if entry.landed_at is None or found[day] != entry.rows_accepted:
+            said = "was begun and has not ended" if entry.landed_at is None else f"had {entry.rows_accepted}"
+            raise LakeError(
+                f"raw_events holds {found[day]} rows of {day}, but its landing {said}: "
+                f"materialize raw_events of {day} again"
+            )
+
+
+def _check_rule(lake: Lake, rule: SessionRule) -> None:
+    stored = lake.properties(ODS_SESSIONS)
+    differing = {name: value for name, value in rule.as_properties().items() if stored.get(name) != value}
+    if differing:
+        built_with = ", ".join(f"{name}={stored.get(name)}" for name in differing)
+        asked_for = ", ".join(f"{name}={value}" for name, value in differing.items())
+        raise LakeError(
+            f"{lake.path(ODS_SESSIONS)} was built with {built_with}, this run asks for {asked_for}: go back to the old "
+            "rule, or build the table anew under this one: "
+            "dagster job execute -m sessions_assets.definitions -j rebuild_sessions"
+        )
+
+
+def _changes(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) -> DataFrame | None:
+    """Compute the rows to write, from no more stored rows than the days can change (S14)."""
+    days = list(run.days)
+    stored = lake.read(ODS_SESSIONS, run.version)
+    stored_of_days = stored.where(F.col("first_updated_at").isin(*days))
+    measured = _measure(batch, stored_of_days, rule)
+    if not measured:
+        return None
+    incoming, touched = batch, batch
+    if count_stored(run, measured):
+        other_raw = lake.read(RAW_EVENTS).where(~F.col(ARRIVAL_DAY).isin(*days))
+        incoming = batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))
+        touched = batch.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
+    since = earliest_changes(touched)
+    if sum(row["keys"] for row in measured) < _BROADCAST_KEYS:
+        since = F.broadcast(since)
+    in_reach = stored.where(F.col("pdate") >= min(row["first_date"] for row in measured))
+    return changes(incoming, in_reach, since, days, rule)
+
+
+def _measure(batch: DataFrame, stored_of_days: DataFrame, rule: SessionRule) -> list[Row]:
+    """Count rows and keys of each day, raw and stored, and find the first event date their sessions reach."""
+    raw = batch.select(
+        F.col(ARRIVAL_DAY).alias("day"),
+        F.lit(False).alias("is_stored"),
+        F.lit(False).alias("is_empty"),
+        *IDENTITY_COLUMNS,
+    )
+    stored = stored_of_days.select(
+        F.col("first_updated_at").alias("day"),
+        F.lit(True).alias("is_stored"),
+        F.col("session_start").isNull().alias("is_empty"),
+        *IDENTITY_COLUMNS,
+    )
+    return (
+        raw.union(stored)
+        .groupBy("day", "is_stored")
+        .agg(
+            F.count("*").alias("rows"),
+            F.count_if("is_empty").alias("empty"),
+            F.approx_count_distinct(F.xxhash64(*KEY_COLUMNS)).alias("keys"),
+            F.to_date(F.min("timestamp") - F.lit(rule.timeout)).alias("first_date"),
+        )
+        .collect()
+    )
+
+
+def _merge(lake: Lake, changed: DataFrame, run: AppliedRun) -> None:
+    """Write the changed rows, if there are any, and count them."""
+    # Computed once, and fixed before the table changes; MERGE reads its source twice and refuses a cached one.
+    changed = changed.localCheckpoint()
+    was_empty = F.col("stored_session_start").isNull().alias("was_empty")
+    is_empty = F.col("session_start").isNull().alias("is_empty")
+    counts = (
+        changed.groupBy("change", "first_updated_at", "stored_first_updated_at", was_empty, is_empty)
+        .agg(F.count("*").alias("rows"), F.min("pdate").alias("first"), F.max("pdate").alias("last"))
+        .collect()
+    )
+    if counts:
+        count_changes(counts, run)
+        run.sessions = count_sessions(changed)
+        bounds = min(row["first"] for row in counts), max(row["last"] for row in counts)
+        run.version, written = lake.merge_sessions(changed, *bounds, run.version)
+        if written != run.rows:
+            days = ", ".join(map(str, run.days))
+            raise LakeError(f"the MERGE was to write {run.rows} but wrote {written}: materialize {days} again")

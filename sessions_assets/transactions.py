@@ -1,0 +1,131 @@
+"""Commits that Delta's public interface has no call for: only after the version that was read, or with new properties.
+
+Knows Delta's own classes and settings, of the pinned version. Must not know which table is written, or why.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from delta import exceptions
+from deltalake import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+# All writers of sessions take their transaction numbers from one sequence: the version they read, plus one.
+_APPLICATION = "sessions_assets"
+# They have no common class that is raised.
+_CONFLICTS = (
+    exceptions.ConcurrentAppendException,
+    exceptions.ConcurrentDeleteDeleteException,
+    exceptions.ConcurrentDeleteReadException,
+    exceptions.ConcurrentTransactionException,
+    exceptions.ConcurrentWriteException,
+    exceptions.MetadataChangedException,
+    exceptions.ProtocolChangedException,
+)
+
+
+class OvertakenError(Exception):
+    """Somebody else has written the table since the version that was read; nothing was written."""
+
+    def __init__(self, address: str, read_version: int) -> None:
+        super().__init__(f"another run has written {address} since version {read_version}, which this run has read")
+
+
+def commit_after(spark: SparkSession, address: str, read_version: int, write: Callable[[], object]) -> dict[str, Any]:
+    """Commit only if no other writer of this project has since `read_version`; give what Delta notes of the commit.
+
+    Delta skips a write whose transaction number is not greater than the last one, and fails one of two that run at the
+    same time. Our mark tells whether the commit is ours.
+
+    Raises:
+        OvertakenError: nothing was written.
+    """
+    mark = uuid4().hex
+    settings = {
+        "spark.databricks.delta.write.txnAppId": _APPLICATION,
+        "spark.databricks.delta.write.txnVersion": str(read_version + 1),
+        "spark.databricks.delta.commitInfo.userMetadata": mark,
+    }
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    try:
+        write()
+    except _CONFLICTS as error:
+        raise OvertakenError(address, read_version) from error
+    finally:
+        for name in settings:
+            spark.conf.unset(name)
+    for commit in DeltaTable(address).history():
+        if commit.get("userMetadata") == mark:
+            return commit
+    raise OvertakenError(address, read_version)
+
+
+def replace_after(
+    spark: SparkSession, address: str, read_version: int, rows: DataFrame, properties: Mapping[str, str]
+) -> int:
+    """Replace all rows and set properties in one commit, only after `read_version`; give the new version.
+
+    In SQL this is REPLACE TABLE AS SELECT, but that loses the NOT NULL of every column.
+
+    Raises:
+        OvertakenError: nothing was written.
+    """
+    java, delta, none = _java(spark)
+    session = spark._jsparkSession  # noqa: SLF001 - as in `_java`
+    log = delta.DeltaLog.forTable(session, address)
+    transaction = log.startTransaction(none, none)
+    if transaction.readVersion() != read_version:
+        raise OvertakenError(address, read_version)
+    metadata = _with_properties(transaction.metadata(), properties)
+    transaction.updateMetadata(metadata, False)  # noqa: FBT003 - a Scala method
+    options = delta.DeltaOptions(java.PythonUtils.toScalaMap({}), session.sessionState().conf())
+    write = delta.commands.WriteIntoDelta(
+        log, java.org.apache.spark.sql.SaveMode.Overwrite, options, metadata.partitionColumns(),
+        metadata.configuration(), rows._jdf, none, none, False,  # noqa: FBT003, SLF001
+    )  # fmt: skip
+    now = java.scala.Option.apply(int(time.time() * 1000))
+    number = delta.actions.SetTransaction(_APPLICATION, read_version + 1, now)
+    actions = write.write(transaction, session, none, False).appended(number)  # noqa: FBT003
+    operation = getattr(delta, "DeltaOperations$ManualUpdate$")
+    try:
+        return int(transaction.commit(actions, getattr(operation, "MODULE$")))
+    except _CONFLICTS as error:
+        raise OvertakenError(address, read_version) from error
+
+
+def files_by_partition(spark: SparkSession, address: str, column: str) -> DataFrame:
+    """Count the files of each partition of a table that is partitioned by one DATE column.
+
+    Returns:
+        DATE `partition`; `files`, `bytes` and `deletion_vectors` (files with rows that are marked as deleted).
+    """
+    _, delta, none = _java(spark)
+    snapshot = delta.DeltaLog.forTable(spark._jsparkSession, address).update(False, none, none)  # noqa: FBT003, SLF001
+    return (
+        DataFrame(snapshot.allFiles().toDF(), spark)
+        .groupBy(F.col("partitionValues")[column].cast("date").alias("partition"))
+        .agg(
+            F.count("*").alias("files"),
+            F.sum("size").alias("bytes"),
+            F.count("deletionVector").alias("deletion_vectors"),
+        )
+    )
+
+
+def _java(spark: SparkSession) -> tuple[Any, Any, Any]:
+    java: Any = spark._jvm  # noqa: SLF001 - there is no public way to Delta's own classes
+    return java, java.org.apache.spark.sql.delta, java.scala.Option.empty()
+
+
+def _with_properties(metadata: Any, properties: Mapping[str, str]) -> Any:  # noqa: ANN401 - Java objects
+    configuration = metadata.configuration()
+    for name, value in properties.items():
+        configuration = configuration.updated(name, value)
+    return metadata.copy(
+        metadata.id(), metadata.name(), metadata.description(), metadata.format(), metadata.schemaString(),
+        metadata.partitionColumns(), configuration, metadata.createdTime(),
+    )  # fmt: skip

@@ -1,0 +1,92 @@
+"""What keeps the tables in shape beside the daily flow: expiry, compaction, and the rebuild under another rule.
+
+Knows the order of commits; each may be cut off and repeated. Must not know Dagster, the environment, files or how a
+session is computed.
+Source of the rules: S21 (retention), S22 (changing the rule).
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS
+from sessions_assets.lake import Lake
+from sessions_assets.sessions import SessionRule, all_sessions
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+
+RETENTION = timedelta(days=14)
+"""How far behind the newest applied day the raw rows of a day are kept (S21)."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What ods_sessions holds: events, the sessions they are in, and those that are in none."""
+
+    events: int
+    sessions: int
+    empty: int
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild found, what it left, and the version it made."""
+
+    before: Totals
+    after: Totals
+    version: int
+
+
+def expire(lake: Lake, retention: timedelta = RETENTION) -> list[date]:
+    """Give up the raw and quarantined rows of days that are applied and older than the retention (S21).
+
+    The ledger closes the days first, so that none of them is landed or applied while it goes. Their files stay for the
+    seven days that Delta keeps old versions.
+
+    Returns:
+        The days whose rows went in this run.
+    """
+    closed = lake.ledger.expire(retention)
+    gone: set[date] = set()
+    for table in (RAW_EVENTS, RAW_QUARANTINE):
+        there = [day for day, rows in lake.count_rows(table, closed).items() if rows]
+        lake.delete_days(table, there)
+        lake.vacuum(table)
+        gone |= set(there)
+    lake.ledger.compact()
+    return sorted(gone)
+
+
+def compact(lake: Lake, lateness_days: int) -> list[date]:
+    """Rewrite the event dates that no next batch may hold, sorted by key, without the rows that are marked as deleted.
+
+    The table holds the same rows before and after. A date that has not changed since is left alone.
+
+    Returns:
+        The dates that were rewritten.
+    """
+    applied = [day for day, entry in lake.ledger.entries().items() if entry.applied_at]
+    if not applied:
+        return []
+    dates = lake.compact_sessions(max(applied) - timedelta(days=lateness_days))
+    lake.vacuum(ODS_SESSIONS)
+    return dates
+
+
+def rebuild(lake: Lake, rule: SessionRule) -> Rebuilt:
+    """Compute all sessions anew from the events of ods_sessions, under this rule, in one commit (S22).
+
+    Raises:
+        LakeError: there is no table, or another run writes it; it is as it was then.
+    """
+    version = lake.version(ODS_SESSIONS)
+    stored = lake.read(ODS_SESSIONS, version)
+    events = stored.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias(ARRIVAL_DAY))
+    new_version = lake.replace_sessions(all_sessions(events, rule), rule.as_properties(), version)
+    return Rebuilt(_totals(stored), _totals(lake.read(ODS_SESSIONS, new_version)), new_version)
+
+
+def _totals(rows: DataFrame) -> Totals:
+    counts = rows.agg(F.count("*"), F.count_distinct("session_id"), F.count_if(F.col("session_id").isNull()))
+    return Totals(*counts.collect()[0])

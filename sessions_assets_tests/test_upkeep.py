@@ -1,0 +1,193 @@
+"""What keeps the tables in shape changes no session: expiry (S21), compaction, the rebuild under another rule (S22)."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from sessions_assets import upkeep
+from sessions_assets.applications import apply
+from sessions_assets.deliveries import land
+from sessions_assets.lake import Lake, LakeError
+from sessions_assets.landing import Landing
+from sessions_assets.ledger import ClosedDayError
+from sessions_assets.sessions import SessionRule
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets_tests.histories import LATENESS_DAYS
+from sessions_assets_tests.reference import Event
+from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches
+
+RULE = SessionRule()
+
+
+def run(lake: Lake, landing: Path, batches: Mapping[int, list[Event]]) -> None:
+    """Deliver batches and apply them, in one run."""
+    write_batches(landing, {day(number): events for number, events in batches.items()})
+    days = [day(number) for number in batches]
+    land(lake, Landing(str(landing)), days, LATENESS_DAYS)
+    apply(lake, days, RULE)
+
+
+def raw_days(lake: Lake) -> list[date]:
+    return sorted({row[0] for row in lake.read(RAW_EVENTS).select("_updated_at").collect()})
+
+
+def files_of(lake: Lake) -> int:
+    return len(DeltaTable(lake.path(ODS_SESSIONS)).file_uris())
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Path:
+    return tmp_path / "landing"
+
+
+def test_raw_days_behind_the_retention_expire_and_are_refused(lake: Lake, landing: Path) -> None:
+    """Two weeks behind the newest applied day; their quarantine goes too; ods_sessions keeps all (S21)."""
+    bad = Event("", "a", "I", at("10:00"))
+    run(lake, landing, {0: [event("a", "10:00"), bad], 1: [event("b", "10:00", 1)], 15: [event("c", "10:00", 15)]})
+    before = stored_rows(lake)
+    version = lake.version(ODS_SESSIONS)
+
+    assert upkeep.expire(lake) == [day(0)]
+
+    assert raw_days(lake) == [day(1), day(15)]
+    assert lake.count_rows(RAW_QUARANTINE, [day(0)]) == {day(0): 0}
+    assert (stored_rows(lake), lake.version(ODS_SESSIONS)) == (before, version)
+    assert lake.ledger.entries([day(0)])[day(0)].expired_at is not None
+    refusal = r"2025-03-10 cannot be landed or applied again: .* raw events of days up to 2025-03-10 have expired"
+    with pytest.raises(ClosedDayError, match=refusal):
+        land(lake, Landing(str(landing)), [day(0)], LATENESS_DAYS)
+    with pytest.raises(ClosedDayError, match=refusal):
+        apply(lake, [day(0), day(1)], RULE)
+    assert (stored_rows(lake), lake.version(ODS_SESSIONS)) == (before, version)
+    raw_version = lake.version(RAW_EVENTS)
+    assert upkeep.expire(lake) == []
+    assert lake.version(RAW_EVENTS) == raw_version
+
+
+def test_expiry_waits_for_days_that_are_not_applied(lake: Lake, landing: Path) -> None:
+    """A pending day may lose an event that a newer day holds: the newer one must still be there then (S17, S21)."""
+    run(lake, landing, {0: [event("a", "10:00")], 1: [event("a", "10:00")], 20: []})
+    write_batches(landing, {day(0): []})
+    land(lake, Landing(str(landing)), [day(0)], LATENESS_DAYS)
+
+    assert upkeep.expire(lake) == []
+
+    apply(lake, [day(0)], RULE)
+    assert [(row.event_id, row.first_updated_at) for row in stored_rows(lake)] == [("a", day(1))]
+    assert upkeep.expire(lake) == [day(1)]
+
+
+def test_an_old_day_that_never_came_is_loaded_and_closed(lake: Lake, landing: Path) -> None:
+    """The first load of old history works; once applied it is closed, since newer days have expired (S21)."""
+    run(lake, landing, {5: [event("b", "10:04", 5)], 20: []})
+    assert upkeep.expire(lake) == [day(5)]
+    run(lake, landing, {4: [event("a", "10:00", 5)]})
+    assert {row.session_start for row in stored_rows(lake)} == {at("10:00", 5)}
+    with pytest.raises(ClosedDayError, match="2025-03-14 cannot be landed"):
+        run(lake, landing, {4: []})
+    assert upkeep.expire(lake) == [day(4)]
+
+
+def test_a_landing_that_was_cut_off_is_refused_until_it_is_repeated(
+    lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first and the last word of the ledger a day counts as not applied, and cannot be applied."""
+    run(lake, landing, {0: [event("a", "10:00")], 20: []})
+    write_batches(landing, {day(0): []})
+    with monkeypatch.context() as failing:
+        failing.setattr(lake.ledger, "record", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            land(lake, Landing(str(landing)), [day(0)], LATENESS_DAYS)
+
+    assert upkeep.expire(lake) == []
+    with pytest.raises(LakeError, match=r"0 rows of 2025-03-10, but its landing was begun and has not ended"):
+        apply(lake, [day(0)], RULE)
+    run(lake, landing, {0: []})
+    assert stored_rows(lake) == []
+
+
+def test_compaction_leaves_the_rows_and_takes_the_files(lake: Lake, landing: Path) -> None:
+    """Dates that left the window: one file each, no deletion vector; a second time nothing is done."""
+    run(lake, landing, {0: [event("a", "10:00", user="u2"), event("b", "10:08", user="u1")]})
+    run(lake, landing, {1: [event("c", "10:04", user="u1"), event("c", "10:00", 1)]})
+    run(lake, landing, {6: [event("c", "10:00", 6)]})
+    before, files = stored_rows(lake), files_of(lake)
+
+    assert upkeep.compact(lake, LATENESS_DAYS) == [day(0)]
+
+    assert stored_rows(lake) == before
+    assert files_of(lake) < files
+    rewritten = lake.read(ODS_SESSIONS).where(f"pdate = DATE'{day(0)}'")
+    assert [row.user_id for row in rewritten.select("user_id").collect()] == ["u1", "u1", "u2"]
+    version = lake.version(ODS_SESSIONS)
+    assert upkeep.compact(lake, LATENESS_DAYS) == []
+    assert lake.version(ODS_SESSIONS) == version
+    run(lake, landing, {7: [event("a", "10:06", 2, user="u1")]})
+    assert upkeep.compact(lake, LATENESS_DAYS) == []
+
+
+def test_compaction_without_a_table_does_nothing(lake: Lake) -> None:
+    assert upkeep.compact(lake, LATENESS_DAYS) == []
+    assert upkeep.expire(lake) == []
+
+
+def test_rebuild_follows_another_rule_in_one_commit(lake: Lake, landing: Path) -> None:
+    """All of ods_sessions from its own rows; columns stay NOT NULL; then the new rule is the one that runs (S22)."""
+    run(lake, landing, {0: [event("a", "10:00"), event("x", "10:02"), event("b", "10:04")], 1: [event("a", "10:00")]})
+    schema, version = lake.read(ODS_SESSIONS).schema, lake.version(ODS_SESSIONS)
+    shorter = SessionRule(timeout=timedelta(seconds=60))
+    with pytest.raises(LakeError, match="-j rebuild_sessions"):
+        apply(lake, [day(1)], shorter)
+
+    rebuilt = upkeep.rebuild(lake, shorter)
+
+    assert rebuilt == upkeep.Rebuilt(upkeep.Totals(3, 1, 0), upkeep.Totals(3, 2, 1), version + 1)
+    assert [(row.event_id, row.session_start, row.first_updated_at) for row in stored_rows(lake)] == [
+        ("a", at("10:00"), day(0)),
+        ("b", at("10:04"), day(0)),
+        ("x", None, day(0)),
+    ]
+    assert lake.read(ODS_SESSIONS).schema == schema
+    assert lake.properties(ODS_SESSIONS)["sessions.timeoutMicroseconds"] == "60000000"
+    assert apply(lake, [day(1)], shorter).rows == {"inserted": 0, "changed": 0, "removed": 0}
+    with pytest.raises(LakeError, match="-j rebuild_sessions"):
+        apply(lake, [day(1)], RULE)
+
+
+def test_rebuild_without_a_table_is_refused(lake: Lake) -> None:
+    with pytest.raises(LakeError, match="ods_sessions does not exist"):
+        upkeep.rebuild(lake, RULE)
+
+
+def test_a_run_that_read_before_a_rebuild_writes_nothing(
+    lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its changes were computed under the old rule (S22)."""
+    run(lake, landing, {0: [event("a", "10:00")]})
+    write_batches(landing, {day(1): [event("b", "10:04")]})
+    land(lake, Landing(str(landing)), [day(1)], LATENESS_DAYS)
+    merge = lake.merge_sessions
+
+    def rebuild_first(*arguments: object) -> object:
+        upkeep.rebuild(lake, SessionRule(timeout=timedelta(seconds=60)))
+        return merge(*arguments)
+
+    monkeypatch.setattr(lake, "merge_sessions", rebuild_first)
+    with pytest.raises(LakeError, match=r"another run has written .*ods_sessions since version 1"):
+        apply(lake, [day(1)], RULE)
+    assert [row.event_id for row in stored_rows(lake)] == ["a"]
+
+
+def test_a_rebuild_that_read_before_a_run_writes_nothing(
+    lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(lake, landing, {0: [event("a", "10:00")]})
+    read_version = lake.version(ODS_SESSIONS)
+    run(lake, landing, {1: [event("b", "10:04")]})
+    monkeypatch.setattr(lake, "version", lambda _: read_version)
+    with pytest.raises(LakeError, match=r"another run has written .*ods_sessions since version 1"):
+        upkeep.rebuild(lake, SessionRule(timeout=timedelta(seconds=60)))
+    assert [row.session_start for row in stored_rows(lake)] == [at("10:00"), at("10:00")]
