@@ -13,7 +13,7 @@ export DAGSTER_HOME := $(CURDIR)/.dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev java jars demo ui test lint lock clean
+.PHONY: help setup setup-dev java jars demo ui test test-long lint lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,11 @@ demo: setup $(POOL) ## the sample batches through both assets, with the numbers
 ui: setup $(POOL) ## the Dagster UI at 127.0.0.1:3000 (UI_PORT=...)
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
-test: setup-dev ## all tests
-	$(BIN)/python -m pytest
+test: setup-dev ## the tests that need no server, in minutes
+	$(BIN)/python -m pytest -m 'not long'
+
+test-long: setup-dev ## more histories, crashes, mutations: a quarter of an hour
+	$(BIN)/python -m pytest -m long
 
 lint: setup-dev ## ruff, format, types
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """The way of one day through Dagster: real definitions, a real instance, the sample batches, real Delta tables."""
 
 import random
+import shutil
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ class Deployment:
     """Definitions for one landing and one lake, with a Dagster instance of their own."""
 
     def __init__(self, spark: SparkSession, lake: Path, landing: Path = BATCHES, **settings: Any) -> None:  # noqa: ANN401 - passed on
+        self.folder = lake
         self.lake = Lake(spark, str(lake))
         self.definitions = build_definitions(Settings(landing=str(landing), lake=str(lake), **settings))
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(lake.parent))
@@ -49,6 +51,15 @@ class Deployment:
         return job.execute_in_process(
             instance=self.instance, tags=ends, asset_selection=selection, raise_on_error=False
         )
+
+    def start(self, job: str, config: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run a job that is not of the assets; give the numbers it leaves."""
+        resolved = self.definitions.resolve_job_def(job)
+        (step,) = resolved.nodes
+        ops = {step.name: {"config": config}} if config else {}
+        result = resolved.execute_in_process(instance=self.instance, run_config={"ops": ops})
+        (output,) = (event for event in result.all_events if event.is_successful_output)
+        return {name: value.value for name, value in output.step_output_data.metadata.items()}
 
 
 Sample = tuple[Deployment, dg.ExecuteInProcessResult]
@@ -182,6 +193,39 @@ def test_settings_reach_the_rule(spark: SparkSession, tmp_path: Path) -> None:
         batches[day(0)][1].timestamp,
         batches[day(0)][1].timestamp,
     ]
+
+
+def test_the_jobs_beside_the_daily_flow(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
+    """Another rule is refused until the rebuild; expiry and compaction say what they did, and are done once."""
+    shutil.copytree(sample[0].folder, tmp_path / "lake")
+    deployment = Deployment(spark, tmp_path / "lake", timeout=timedelta(seconds=60))
+    assert "-j rebuild_sessions" in failure_of(deployment.materialize(LAST, only=["ods_sessions"]))
+
+    rebuilt = deployment.start("rebuild_sessions")
+    assert (rebuilt["before/events"], rebuilt["before/sessions"], rebuilt["before/empty"]) == (9675, 1576, 457)
+    assert (rebuilt["after/events"], rebuilt["after/sessions"] > 1576, rebuilt["after/empty"] > 457) == (
+        9675,
+        True,
+        True,
+    )
+    assert deployment.materialize(LAST, only=["ods_sessions"]).success
+    bulk = all_sessions(deployment.lake.read(RAW_EVENTS), SessionRule(timeout=timedelta(seconds=60)))
+    table = stored_rows(deployment.lake)
+    assert table == session_rows(bulk)
+
+    expired = {"expired_days": 2, "days": "2025-03-10, 2025-03-11"}
+    assert deployment.start("expire_raw", {"retention_days": 11}) == expired
+    assert deployment.start("expire_raw", {"retention_days": 11}) == {"expired_days": 0, "days": "none"}
+    assert "cannot be landed or applied again" in failure_of(deployment.materialize(FIRST))
+    assert deployment.start("compact_sessions")["compacted_dates"] == 0
+    assert stored_rows(deployment.lake) == table
+
+
+def test_expiry_and_compaction_start_daily() -> None:
+    definitions = build_definitions(Settings())
+    schedules = {schedule.job_name: schedule for schedule in definitions.schedules or []}
+    assert set(schedules) == {"expire_raw", "compact_sessions"}
+    assert {schedule.default_status for schedule in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
 
 
 def test_ods_depends_on_six_days_of_raw() -> None:

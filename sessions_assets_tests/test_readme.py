@@ -166,7 +166,8 @@ def test_every_dagster_command_parses_and_names_what_exists(settings: dict[str, 
     """Options, module, assets, partitions, pool and variables."""
     context = parsed(arguments)
     assert settings.keys() <= set(variables_read())
-    graph = build_definitions(Settings.from_environment(settings)).resolve_asset_graph()
+    definitions = build_definitions(Settings.from_environment(settings))
+    graph = definitions.resolve_asset_graph()
     if context.command.name == "materialize":
         module, names, days = (context.params[name] for name in ("module_name", "select", "partition"))
         assert module == "sessions_assets.definitions"
@@ -176,6 +177,9 @@ def test_every_dagster_command_parses_and_names_what_exists(settings: dict[str, 
             assert partitions is not None
             ends = [days] if days else context.params["partition_range"].split("...")
             assert set(ends) <= set(partitions.get_partition_keys())
+    if context.command.name == "execute":
+        assert context.params["module_name"] == "sessions_assets.definitions"
+        assert definitions.resolve_job_def(context.params["job_name"])
     if context.command.name == "set":
         assert context.params["key"] in (graph.get(dg.AssetKey("ods_sessions")).pools or set())
 
