@@ -1,0 +1,145 @@
+"""A run that is killed at any moment needs no repair: repeated, it gives the table of a history without the crash.
+
+Real processes, their JVM with them, ended by SIGKILL.
+"""
+
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from sessions_assets.applications import apply
+from sessions_assets.deliveries import land
+from sessions_assets.lake import Lake
+from sessions_assets.landing import Landing
+from sessions_assets.sessions import SessionRule
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
+from sessions_assets_tests.crashing import COMMANDS, DAYS, OTHER_RULE, RULE
+from sessions_assets_tests.histories import LATENESS_DAYS
+from sessions_assets_tests.reference import Event, Row, expected_table
+from sessions_assets_tests.tables import day, event, session_rows, stored_rows, write_batches
+
+pytestmark = pytest.mark.long
+
+PROJECT = Path(__file__).parent.parent
+BEFORE = {
+    day(0): [event("a", "10:00"), event("b", "10:04"), event("c", "10:08"), event("x", "10:09"), event("a", "12:00")],
+    day(1): [event("b", "10:04"), event("a", "23:58", 1), event("x", "12:01"), event("a", "10:00", user="v")],
+}
+# Day 0 comes again: c is withdrawn, and b, which day 1 holds too. Day 2 is new and joins over midnight.
+AFTER = BEFORE | {
+    day(0): [event("a", "10:00"), event("x", "10:09"), event("a", "12:00")],
+    day(2): [event("b", "00:02", 2), event("c", "10:13"), event("b", "10:04", user="v")],
+}
+
+MOMENTS_OF_A_RUN = (
+    "before Ledger.begin",
+    "after Ledger.begin",
+    "inside raw_events",
+    "after Lake.replace_days 1",
+    "after Lake.replace_days 2",
+    "before Ledger.record",
+    "after Ledger.record",
+    "before Lake.merge_sessions",
+    "inside ods_sessions",
+    "after Lake.merge_sessions",
+    "after Ledger.record_applied",
+)
+
+
+def table(deliveries: dict[date, list[Event]], rule: SessionRule = RULE) -> list[Row]:
+    """Compute what the table must be, key by key."""
+    keys = {(row.user_id, row.product_code) for events in deliveries.values() for row in events}
+    rows: list[Row] = []
+    for key in keys:
+        own = {d: [row for row in events if (row.user_id, row.product_code) == key] for d, events in deliveries.items()}
+        rows += expected_table(own, rule.timeout, frozenset("abc"))
+    return sorted(rows)
+
+
+@pytest.fixture(scope="module")
+def start(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with two applied days, and a landing where the first has come again and a third is new."""
+    folder = tmp_path_factory.mktemp("crashes")
+    lake = Lake(spark, str(folder / "lake"))
+    for arrival, events in BEFORE.items():
+        write_batches(folder / "landing", {arrival: events})
+        land(lake, Landing(str(folder / "landing")), [arrival], LATENESS_DAYS)
+        apply(lake, [arrival], RULE)
+    write_batches(folder / "landing", AFTER)
+    assert stored_rows(lake) == table(BEFORE)
+    return folder
+
+
+def crash(folder: Path, command: str, moment: str) -> None:
+    """Run a command in a process of its own until it dies at this moment."""
+    arguments = [sys.executable, "-m", "sessions_assets_tests.crashing", str(folder), command, moment]
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        arguments, cwd=PROJECT, start_new_session=True, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def seen(lake: Lake) -> list[list[Row]]:
+    """Give what readers of ods_sessions could see, version by version; the first is the empty table."""
+    return [session_rows(lake.read(ODS_SESSIONS, v)) for v in range(1, lake.version(ODS_SESSIONS) + 1)]
+
+
+@pytest.mark.parametrize("moment", MOMENTS_OF_A_RUN)
+def test_a_killed_run_is_only_repeated(moment: str, start: Path, spark: SparkSession, tmp_path: Path) -> None:
+    shutil.copytree(start, tmp_path, dirs_exist_ok=True)
+    crash(tmp_path, "run", moment)
+    lake = Lake(spark, str(tmp_path / "lake"))
+    if moment == "inside raw_events":
+        assert lake.version(RAW_EVENTS) == Lake(spark, str(start / "lake")).version(RAW_EVENTS)
+
+    COMMANDS["run"](tmp_path, lake)
+
+    assert stored_rows(lake) == table(AFTER)
+    assert all(entry.applied_at for entry in lake.ledger.entries(DAYS).values())
+    assert [rows for rows in seen(lake) if rows not in (table({day(0): BEFORE[day(0)]}), table(BEFORE))] == [
+        table(AFTER)
+    ]
+
+
+@pytest.mark.parametrize("moment", ["after Ledger.expire", "after Lake.delete_days 1", "before Lake.vacuum 2"])
+def test_a_killed_expiry_is_only_repeated(moment: str, start: Path, spark: SparkSession, tmp_path: Path) -> None:
+    shutil.copytree(start, tmp_path, dirs_exist_ok=True)
+    lake = Lake(spark, str(tmp_path / "lake"))
+    COMMANDS["run"](tmp_path, lake)
+    version = lake.version(ODS_SESSIONS)
+
+    crash(tmp_path, "expire", moment)
+    COMMANDS["expire"](tmp_path, lake)
+
+    assert lake.count_rows(RAW_EVENTS, [day(0), day(1), day(2)]) == {day(0): 0, day(1): 4, day(2): 3}
+    assert (stored_rows(lake), lake.version(ODS_SESSIONS)) == (table(AFTER), version)
+
+
+@pytest.mark.parametrize("command", ["compact", "rebuild"])
+@pytest.mark.parametrize("moment", ["inside ods_sessions", "after Lake.{}_sessions"])
+def test_a_killed_rewrite_is_only_repeated(
+    command: str, moment: str, start: Path, spark: SparkSession, tmp_path: Path
+) -> None:
+    """Readers see all of the old rows or all of the new ones; a rebuild cut off leaves the old rule in force."""
+    shutil.copytree(start, tmp_path, dirs_exist_ok=True)
+    call = {"compact": "compact", "rebuild": "replace"}[command]
+    lake = Lake(spark, str(tmp_path / "lake"))
+    version, properties = lake.version(ODS_SESSIONS), lake.properties(ODS_SESSIONS)
+    result = table(BEFORE, OTHER_RULE if command == "rebuild" else RULE)
+
+    crash(tmp_path, command, moment.format(call))
+
+    if moment.startswith("inside"):
+        assert lake.version(ODS_SESSIONS) == version
+        assert (stored_rows(lake), lake.properties(ODS_SESSIONS)) == (table(BEFORE), properties)
+    else:
+        assert stored_rows(lake) == result
+    COMMANDS[command](tmp_path, lake)
+    assert stored_rows(lake) == result
+    assert [rows for rows in seen(lake)[2:] if rows != result] == []
