@@ -18,7 +18,7 @@ from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.ledger import Ledger
 from sessions_assets.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
 from sessions_assets.tables import DELIVERIES, ODS_SESSIONS, Table
-from sessions_assets.transactions import OvertakenError, commit_after, files_by_partition, replace_after
+from sessions_assets.transactions import CONFLICTS, OvertakenError, commit_after, files_by_partition, replace_after
 
 _MERGE_METRICS = {
     INSERT: "numTargetRowsInserted",
@@ -62,7 +62,11 @@ class Lake:
             builder = builder.partitionedBy(table.partition)
         for name, value in {"delta.enableDeletionVectors": "true", **(properties or {})}.items():
             builder = builder.property(name, value)
-        builder.execute()
+        try:
+            builder.execute()
+        except CONFLICTS:
+            # Another run has made it meanwhile.
+            self._check_made(table)
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
         """Read a whole table as it is now, or as a commit left it.
@@ -98,15 +102,22 @@ class Lake:
         return self.read(table).where(F.col(ARRIVAL_DAY).isin(*days))
 
     def replace_days(self, table: Table, days: Collection[date], rows: DataFrame) -> None:
-        """Put these rows in the place of whole arrival days, in one commit (S17)."""
+        """Put these rows in the place of whole arrival days, in one commit (S17).
+
+        Raises:
+            LakeError: another run replaces one of these days at the same time.
+        """
         self.create(table)
-        (
+        writer = (
             rows.select(*[column.name for column in table.columns])
             .write.format("delta")
             .mode("overwrite")
             .option("replaceWhere", f"{ARRIVAL_DAY} IN ({_literals(days)})")
-            .save(self.path(table))
         )
+        try:
+            writer.save(self.path(table))
+        except CONFLICTS as error:
+            raise LakeError(f"another run replaces {', '.join(map(str, days))} in {self.path(table)}") from error
 
     def count_rows(self, table: Table, days: Collection[date]) -> dict[date, int]:
         """Count the rows of arrival days from what the table knows of its files, without reading them."""

@@ -15,8 +15,8 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 # All writers of sessions take their transaction numbers from one sequence: the version they read, plus one.
 _APPLICATION = "sessions_assets"
-# They have no common class that is raised.
-_CONFLICTS = (
+# What Delta raises when another commit came first; these have no common class of their own.
+CONFLICTS = (
     exceptions.ConcurrentAppendException,
     exceptions.ConcurrentDeleteDeleteException,
     exceptions.ConcurrentDeleteReadException,
@@ -53,7 +53,7 @@ def commit_after(spark: SparkSession, address: str, read_version: int, write: Ca
         spark.conf.set(name, value)
     try:
         write()
-    except _CONFLICTS as error:
+    except CONFLICTS as error:
         raise OvertakenError(address, read_version) from error
     finally:
         for name in settings:
@@ -93,7 +93,7 @@ def replace_after(
     operation = getattr(delta, "DeltaOperations$ManualUpdate$")
     try:
         return int(transaction.commit(actions, getattr(operation, "MODULE$")))
-    except _CONFLICTS as error:
+    except CONFLICTS as error:
         raise OvertakenError(address, read_version) from error
 
 

@@ -97,6 +97,11 @@ def test_a_killed_run_is_only_repeated(moment: str, start: Path, spark: SparkSes
     lake = Lake(spark, str(tmp_path / "lake"))
     if moment == "inside raw_events":
         assert lake.version(RAW_EVENTS) == Lake(spark, str(start / "lake")).version(RAW_EVENTS)
+    entries = lake.ledger.entries(DAYS)
+    landed = [arrival for arrival, entry in entries.items() if entry.landed_at]
+    assert lake.count_rows(RAW_EVENTS, landed) == {arrival: entries[arrival].rows_accepted for arrival in landed}
+    if any(entry.applied_at and entry.rows_delivered == len(AFTER[arrival]) for arrival, entry in entries.items()):
+        assert stored_rows(lake) == table(AFTER)
 
     COMMANDS["run"](tmp_path, lake)
 
