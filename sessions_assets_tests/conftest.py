@@ -1,5 +1,6 @@
 """What all tests share: one Spark session for the whole run, opened by the project's own resource."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,27 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.lake import Lake
 from sessions_assets.resources import SparkResource
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=random.SystemRandom().randrange(10**9), help="of the long tests")
+    parser.addoption("--histories", type=int, default=10_000, help="how many the long tests make, in plain Python")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"long tests: make test-long SEED={config.getoption('--seed')} HISTORIES={config.getoption('--histories')}"
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this run: the report says how to repeat it."""
+    return int(request.config.getoption("--seed"))
+
+
+@pytest.fixture
+def number_of_histories(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--histories"))
+
 
 # The tests' data is tiny: what they spend is start-up and planning. Compiling each query costs more than it saves: with
 # it the whole run takes twice as long. The runs in processes of their own (README, wheel) keep Spark's defaults.

@@ -44,6 +44,7 @@ class IncrementalModel:
         self.ods: dict[Event, Stored] = {}
         self.delivered: set[date] = set()
         self.pending: set[date] = set()
+        self.newest_expired = date.min
 
     def land(self, day: date, events: Iterable[Event]) -> None:
         """Replace a raw partition; duplicates are kept as delivered (S17).
@@ -59,17 +60,23 @@ class IncrementalModel:
         self.expire()
 
     def is_closed(self, day: date) -> bool:
-        """Say whether a day is applied and behind the retention: it can be neither delivered nor applied (S21)."""
-        return day in self.delivered - self.pending and max(self.delivered) - day > self.retention
+        """Say whether a day is applied and not newer than one that has expired: it stays as it is (S21)."""
+        return day in self.delivered - self.pending and day <= self.newest_expired
 
     def expire(self) -> None:
-        """Drop raw partitions that are closed, but none that is newer than a pending day (S21).
+        """Drop raw partitions that are behind the retention, but none that is newer than a pending day (S21).
 
         An event that vanishes from the pending day may be held by a newer one, which must then still be there.
         """
-        first_pending = min(self.pending, default=date.max)
-        for day in [day for day in self.raw if self.is_closed(day) and day < first_pending]:
-            del self.raw[day]
+        applied = self.delivered - self.pending
+        for day in [day for day in self.raw if day in applied and max(applied) - day > self.retention]:
+            if self.may_leave(day):
+                del self.raw[day]
+                self.newest_expired = max(day, self.newest_expired)
+
+    def may_leave(self, day: date) -> bool:
+        """Say whether no older day is pending."""
+        return day < min(self.pending, default=date.max)
 
     def apply(self, days: Collection[date]) -> int:
         """Bring the table up to date with what these days hold now; give the number of rows written (S19).

@@ -7,16 +7,21 @@ from random import Random
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from sessions_assets_tests.histories import (
+    CALENDAR,
     TIMEOUTS,
     USER_ACTIONS,
     Apply,
     History,
     Land,
+    acceptable,
     current_deliveries,
     histories,
     pack,
+    populations,
     random_applies,
     random_history,
     random_steps,
@@ -166,6 +171,8 @@ def test_an_expired_day_is_refused_and_its_rows_stay() -> None:
     model.land(new, [])
     assert old in model.raw, "not applied yet"
     model.apply([old])
+    assert old in model.raw, "nothing newer is applied yet"
+    model.apply([new])
     assert set(model.raw) == {new}
     with pytest.raises(LookupError, match="2025-03-14"):
         model.land(old, [])
@@ -284,9 +291,17 @@ class NullBlindGuard(IncrementalModel):
 class ExpiresOutOfOrder(IncrementalModel):
     """Drops every closed day, though an older one is still pending (against S21)."""
 
-    def expire(self) -> None:
+    def may_leave(self, day: date) -> bool:  # noqa: ARG002 (an override)
         """Look at no other day."""
-        self.raw = {day: events for day, events in self.raw.items() if not self.is_closed(day)}
+        return True
+
+
+class ForgetsThatDaysExpired(IncrementalModel):
+    """Takes an old day again that was applied after newer ones had expired (against S21)."""
+
+    def is_closed(self, day: date) -> bool:
+        """Close only what is gone itself."""
+        return super().is_closed(day) and day not in self.raw
 
 
 class RewritesEverything(IncrementalModel):
@@ -321,5 +336,85 @@ def test_random_histories_catch_a_broken_algorithm(broken: type[IncrementalModel
     assert any(replay(case, broken(case.timeout, case.user_actions)) for case in cases)
 
 
-def test_random_histories_catch_raw_days_that_leave_too_early() -> None:
-    assert not all(table_with_retention_is_right(seed, ExpiresOutOfOrder) for seed in range(BULK))
+@pytest.mark.parametrize("broken", [ExpiresOutOfOrder, ForgetsThatDaysExpired])
+def test_random_histories_catch_raw_days_that_leave_too_early(broken: type[IncrementalModel]) -> None:
+    assert not all(table_with_retention_is_right(seed, broken) for seed in range(BULK))
+
+
+@pytest.mark.long
+def test_many_more_random_histories_end_in_the_rule(seed: int, number_of_histories: int) -> None:
+    """Other ones each time; the report names the seed, and the number of a history that breaks a law."""
+    cases = range(seed, seed + number_of_histories)
+    broken = {number: law for number in cases if (law := replay(case := random_case(number), new_model(case)))}
+    assert broken == {}
+    assert [number for number in cases if not table_with_retention_is_right(number, IncrementalModel)] == []
+
+
+class Operations(RuleBasedStateMachine):
+    """What an operator does to one lake, in any order; after each the table obeys the rule (S18, S19, S21)."""
+
+    @initialize(timeout=st.sampled_from(TIMEOUTS), data=st.data())
+    def start(self, timeout: timedelta, data: st.DataObject) -> None:
+        """Begin with an empty lake and a population of events that batches are made of."""
+        self.history = History(timeout, USER_ACTIONS, [])
+        self.model = IncrementalModel(timeout, USER_ACTIONS)
+        self.population = data.draw(populations(timeout))
+        self.accepted: dict[date, list[Event]] = {}
+
+    @rule(day=st.sampled_from(CALENDAR), data=st.data())
+    def deliver(self, day: date, data: st.DataObject) -> None:
+        """A batch comes, or comes again with other rows."""
+        if not self.model.is_closed(day):
+            possible = acceptable(self.population, day)
+            batch = data.draw(st.lists(st.sampled_from(possible), max_size=8)) if possible else []
+            self.model.land(day, batch)
+            self.accepted[day] = batch
+
+    @rule(day=st.sampled_from(CALENDAR), data=st.data())
+    def correct(self, day: date, data: st.DataObject) -> None:
+        """A batch comes again without one of its rows."""
+        if self.accepted.get(day) and not self.model.is_closed(day):
+            gone = data.draw(st.sampled_from(self.accepted[day]))
+            self.accepted[day] = [event for event in self.accepted[day] if event != gone]
+            self.model.land(day, self.accepted[day])
+
+    @rule(data=st.data())
+    def run(self, data: st.DataObject) -> None:
+        """A run applies some landed days, in one go; the same run again writes nothing."""
+        open_days = [day for day in sorted(self.model.raw) if not self.model.is_closed(day)]
+        if open_days:
+            days = data.draw(st.lists(st.sampled_from(open_days), min_size=1, max_size=4, unique=True))
+            self.model.apply(days)
+            assert self.model.merge([day for day in days if day in self.model.raw]) == 0
+
+    @rule(retention=st.sampled_from([timedelta(days=1), timedelta(days=3), timedelta.max]))
+    def expire(self, retention: timedelta) -> None:
+        """Raw days leave, or the retention is made longer."""
+        self.model.retention = retention
+        self.model.expire()
+
+    @invariant()
+    def the_stored_rows_obey_the_rule(self) -> None:
+        """Among themselves, whatever is pending; and in all when nothing is."""
+        if hasattr(self, "model"):
+            starts = {event: row.session_start for event, row in self.model.ods.items()}
+            assert starts == sessionize(self.model.ods, self.history.timeout, USER_ACTIONS)
+            if not self.model.pending:
+                assert self.model.ods == expected_ods(self.accepted, self.history)
+
+    def teardown(self) -> None:
+        """Apply what is left."""
+        if hasattr(self, "model"):
+            for day in sorted(self.model.pending):
+                self.model.apply([day])
+            assert self.model.ods == expected_ods(self.accepted, self.history)
+
+
+def test_any_operations_end_in_the_rule() -> None:
+    run_state_machine_as_test(Operations, settings=settings(max_examples=100, stateful_step_count=20, deadline=None))
+
+
+@pytest.mark.long
+def test_many_operations_end_in_the_rule(number_of_histories: int) -> None:
+    many = settings(max_examples=number_of_histories // 10, stateful_step_count=50, deadline=None)
+    run_state_machine_as_test(Operations, settings=many)
