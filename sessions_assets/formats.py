@@ -13,10 +13,10 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import islice
-from typing import IO
+from typing import IO, Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -31,6 +31,7 @@ _HEADER_BYTES = 1 << 20
 _JSON_SAMPLE_LINES = 1000
 _UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 _FAILED_FILE = re.compile(r"\[FAILED_READ_FILE\b[^]]*\].*? file:? (\S+?)\.?\s")
+_NESTED = re.compile(r"struct|array|map|variant")
 # RFC 4180: a quote inside a quoted field is doubled; white space belongs to the field.
 _CSV_OPTIONS = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "malformed", "escape": '"'}
 
@@ -45,6 +46,7 @@ class Layout:
         is_folder: the file lies in a folder named by the day, rather than being named by it.
         header: the header line of a csv file, else "".
         types: the types of the columns of a Parquet file: another file may have others.
+        counts_nanoseconds: the timestamp of a Parquet file does, and Spark reads a plain number.
     """
 
     suffix: str
@@ -52,6 +54,7 @@ class Layout:
     is_folder: bool
     header: str = ""
     types: tuple[str, ...] = ()
+    counts_nanoseconds: bool = False
 
     def name_of(self, column: str) -> str:
         """Find a column by its name, without regard to case and white space around it; give it as written."""
@@ -91,6 +94,9 @@ def _layout(spark: SparkSession, landing: Landing, file: str, *, is_folder: bool
         return _parquet_layout(spark, file, is_folder=is_folder)
     with landing.open(file) as raw:
         stream: _Stream = gzip.GzipFile(fileobj=raw) if file.endswith(".gz") else raw
+        if stream is not raw and not raw.read(1):
+            raise EOFError("no byte in it, not even those of an empty gzip file")
+        raw.seek(0)
         if suffix == "jsonl":
             return Layout(suffix, _json_names(file, stream), is_folder)
         header = next(_lines(stream, errors="strict"), "")
@@ -104,7 +110,22 @@ def _parquet_layout(spark: SparkSession, file: str, *, is_folder: bool) -> Layou
     except PySparkException as error:
         raise DeliveryError(f"{file} cannot be read: {_first_line(error)}") from error
     names = tuple(name for name, _ in types)
-    return Layout("parquet", names, is_folder, types=tuple(kind for _, kind in types))
+    layout = Layout("parquet", names, is_folder, types=tuple(kind for _, kind in types))
+    return replace(layout, counts_nanoseconds=("bigint" in layout.types and _counts_nanoseconds(spark, file)))
+
+
+def _counts_nanoseconds(spark: SparkSession, file: str) -> bool:
+    # Spark takes them for a BIGINT, as which it would also show any other number.
+    java: Any = spark._jvm  # noqa: SLF001 - Spark has no call for the schema that the file itself has
+    path = java.org.apache.hadoop.fs.Path(file)
+    conf = spark._jsparkSession.sessionState().newHadoopConf()  # noqa: SLF001
+    parquet = java.org.apache.parquet.hadoop
+    reader = parquet.ParquetFileReader.open(parquet.util.HadoopInputFile.fromPath(path, conf))
+    try:
+        fields = reader.getFooter().getFileMetaData().getSchema().getFields()
+    finally:
+        reader.close()
+    return any(_plain(field.getName()) == "timestamp" and "TIMESTAMP(NANOS" in str(field) for field in fields)
 
 
 def _lines(stream: _Stream, errors: str) -> Iterator[str]:
@@ -137,6 +158,9 @@ def _check_columns(file: str, layout: Layout) -> None:
         problem = f"lacks column {', '.join(missing)}" if missing else f"has column {', '.join(twice)} twice"
         found = ", ".join(layout.names) or "no header"
         raise DeliveryError(f"{file} {problem}: expected {', '.join(IDENTITY_COLUMNS)}; found {found}")
+    kinds = {c: layout.types[layout.position_of(c)] for c in IDENTITY_COLUMNS if layout.types}
+    if nested := [f"{c} {kind}" for c, kind in kinds.items() if _NESTED.match(kind)]:
+        raise DeliveryError(f"{file} has {', '.join(nested)}: expected text, numbers or times")
 
 
 @contextmanager
@@ -208,7 +232,11 @@ def _rows_of_lines(lines: DataFrame, columns: Mapping[str, Column], is_broken: C
 
 def _read_parquet(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
     rows = spark.read.parquet(*[_literal(file) for file in files])
-    columns = {c: F.col(_quoted(layout.name_of(c))).cast("string") for c in IDENTITY_COLUMNS}
+    columns = {c: F.col(_quoted(layout.name_of(c))) for c in IDENTITY_COLUMNS}
+    if layout.counts_nanoseconds:
+        nanoseconds = columns["timestamp"]
+        columns["timestamp"] = F.timestamp_micros(F.call_function("div", nanoseconds, F.lit(1000)))
+    columns = {c: column.cast("string") for c, column in columns.items()}
     has_bad_bytes = reduce(Column.__or__, [~F.is_valid_utf8(column) for column in columns.values()])
     return rows.select(
         *[column.alias(name) for name, column in columns.items()],

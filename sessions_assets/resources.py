@@ -141,6 +141,8 @@ _SPARK_SETTINGS = {
     "spark.driver.extraJavaOptions": "-Duser.timezone=UTC",
     "spark.executor.extraJavaOptions": "-Duser.timezone=UTC",
     "spark.sql.ansi.enabled": "true",
+    # Parquet as pandas writes it counts nanoseconds; without this Spark would refuse the file.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
     # Must be known before the JVM starts; the default of 1 GiB is too small for a day of a million events.
     "spark.driver.memory": "2g",
     # The local table of a small day needs no 200 tasks: adaptive execution joins them, but starts with these.

@@ -74,6 +74,10 @@ CASES: dict[str, tuple[Batches, Expected]] = {
         {DAY_3: [event("b", "10:04", 2), event("x", "10:08", 2)], DAY_2: [event("a", "10:00", 2)]},
         {DAY_3: "b 10:04, x 10:04", DAY_2: "a 10:00, b 10:00, x 10:00"},
     ),
+    "out-of-order arrival days, joined beyond the date of the later run": (
+        {DAY_3: [event("b", "00:03", 3), event("x", "00:06", 3)], DAY_2: [event("a", "23:59", 2)]},
+        {DAY_3: "b 00:03, x 00:03", DAY_2: "a 23:59, b 23:59, x 23:59"},
+    ),
     "re-delivered batch without a row splits a session": (
         {
             DAY_3: [event("a", "10:00", 3), event("b", "10:04", 3), event("c", "10:08", 3), event("x", "10:09", 3)],

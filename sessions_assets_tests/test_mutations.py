@@ -69,6 +69,15 @@ def histories(spark: SparkSession, folder: Path) -> list[str]:
     return []
 
 
+def long_session(spark: SparkSession, folder: Path) -> list[str]:
+    """Say whether a session whose last action lies a whole T back is lost."""
+    try:
+        test_incremental.test_session_longer_than_the_window_keeps_its_id(Lake(spark, str(folder / "lake")), folder)
+    except AssertionError:
+        return ["session longer than the window keeps its id"]
+    return []
+
+
 class Mutation(NamedTuple):
     """What is broken: the owner and the name of a function, a text of it, what stands there instead; who notices."""
 
@@ -116,7 +125,7 @@ MUTATIONS = {
         sessions, "_with_session_start", 'F.col("stored_session_start")).when(', 'F.col("timestamp")).when(', histories
     ),
     "prune bound without T": Mutation(
-        applications, "_measure", 'F.min("timestamp") - F.lit(rule.timeout)', 'F.min("timestamp")', cases_of_deliveries
+        applications, "_measure", 'F.min("timestamp") - F.lit(rule.timeout)', 'F.min("timestamp")', long_session
     ),
     "MERGE bound at D": Mutation(
         applications, "_merge", 'max(row["last"] for row in counts)', "min(run.days)", cases_of_deliveries
@@ -181,7 +190,7 @@ def test_a_broken_algorithm_is_noticed(
     assert noticed
 
 
-@pytest.mark.parametrize("check", [cases_of_the_rule, cases_of_deliveries, histories])
+@pytest.mark.parametrize("check", [cases_of_the_rule, cases_of_deliveries, histories, long_session])
 def test_the_whole_algorithm_is_not_blamed(
     check: Callable[[SparkSession, Path], list[str]], spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ from sessions_assets.lake import Lake
 from sessions_assets.landing import FORMATS, Landing
 from sessions_assets.resources import Settings
 from sessions_assets.sessions import SessionRule
+from sessions_assets_tests import test_drift
 from sessions_assets_tests.processes import python
 from sessions_assets_tests.reference import Event, Row, expected_table, session_id, sessionize
 from sessions_assets_tests.sample_batches import Row as Delivered
@@ -39,6 +40,7 @@ TIMEOUT = timedelta(seconds=300)
 ACTIONS = frozenset("abc")
 # The day of the README's first command, and the one whose batch changes the sessions of the other.
 DAY, LATE_DAY = date(2025, 3, 15), date(2025, 3, 18)
+NESTED_AND_REFUSED = (test_drift.NESTED, *test_drift.REFUSED)
 IN_A_SHELL = {"make", "dagster", "source", "export"}
 
 
@@ -246,6 +248,15 @@ def test_listed_examples_are_refused_or_accepted_as_the_page_says(spark: SparkSe
     delivered = read_rows(spark, layouts(spark, landing, list(landing.find([DAY]).values())))
     typed = events.typed(delivered, LATENESS_DAYS).selectExpr("raw_text", "coalesce(reason, string(timestamp)) AS fate")
     assert {row.raw_text: row.fate for row in typed.collect()} == refused | accepted
+
+
+def test_every_kind_of_drift_is_a_tested_case() -> None:
+    """By name, and with the fate that its test shows: rows in quarantine, or a refusal."""
+    listed = {name: fate.split(":")[0].split(",")[0] for name, fate in rows("what changes", "what happens")}
+    assert list(listed) == [*test_drift.TEXT, *test_drift.PARQUET, test_drift.A_NUMBER, *NESTED_AND_REFUSED]
+    quarantined = {name for name, (_, _, refused) in test_drift.TEXT.items() if refused} | {test_drift.A_NUMBER}
+    assert {name for name, fate in listed.items() if fate == "quarantined"} == quarantined
+    assert {name for name, fate in listed.items() if fate == "refused"} == set(NESTED_AND_REFUSED)
 
 
 @pytest.mark.parametrize("table", [tables.RAW_EVENTS, tables.RAW_QUARANTINE, tables.DELIVERIES, tables.ODS_SESSIONS])
