@@ -5,6 +5,9 @@ PYTHON ?= python3
 UI_PORT ?= 3000
 # `make lock LOCK_FLAGS=--upgrade` takes newer versions; without it what is locked stays while it fits.
 LOCK_FLAGS ?=
+# `make test-long` makes this many histories, from this seed; empty: 10000, and another seed each time.
+HISTORIES ?=
+SEED ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
