@@ -32,10 +32,15 @@ SESSIONS_POOL = "ods_sessions"
 RAW_POOL = "raw_events"
 
 
+def arrival_days(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """Give the partitions of both assets: each day from the first one to today."""
+    # end_offset: today's batch has a partition today.
+    return dg.DailyPartitionsDefinition(start_date=settings.first_day.isoformat(), end_offset=1)
+
+
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """Make the assets, daily by arrival day, for the first day and the lateness of the settings."""
-    # end_offset: today's batch has a partition today.
-    days = dg.DailyPartitionsDefinition(start_date=settings.first_day.isoformat(), end_offset=1)
+    days = arrival_days(settings)
     with warnings.catch_warnings():
         # Two parameters are still called beta: the window's missing days before the first, and the backfill policy.
         # The minor version of Dagster is pinned, and the tests show that both do what they should.

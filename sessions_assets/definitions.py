@@ -5,6 +5,7 @@ import dagster as dg
 from sessions_assets.assets import build_assets
 from sessions_assets.jobs import JOBS, SCHEDULES
 from sessions_assets.resources import Settings, build_resources
+from sessions_assets.sensors import build_sensors
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
@@ -13,6 +14,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         assets=build_assets(settings),
         jobs=JOBS,
         schedules=SCHEDULES,
+        sensors=build_sensors(settings),
         resources=build_resources(settings),
         # One process and so one JVM a run: starting one for each step would cost more than a day's work.
         executor=dg.in_process_executor,

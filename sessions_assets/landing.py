@@ -80,24 +80,41 @@ class Landing:
         Raises:
             DeliveryError: no landing, two batches of one day, or a folder with something else in it.
         """
+        found, problems = self.look(days)
+        for problem in problems.values():
+            raise problem
+        return found
+
+    def look(self, days: Collection[date]) -> tuple[dict[date, Delivery], dict[date, DeliveryError]]:
+        """Find the batches of these days, and the days whose batch cannot be taken, with the reason.
+
+        Lists the landing once, and each of these days that is a folder.
+
+        Raises:
+            DeliveryError: there is no landing.
+        """
         names = {f"{day}{suffix}": day for day in days for suffix in ("", *FORMATS)}
         found: dict[date, Delivery] = {}
+        problems: dict[date, DeliveryError] = {}
         for entry in self._list(self._root):
             name = PurePosixPath(entry["name"]).name
-            if name not in names:
+            if (day := names.get(name)) is None:
                 continue
-            day, is_folder = names[name], entry["type"] == "directory"
-            if is_folder != (_DAY.fullmatch(name) is not None):
-                problem = "is a folder: expected a file" if is_folder else "is a file: expected a folder of that name"
-                raise DeliveryError(f"{self.address(name)} {problem}, or {self._expected(day)}")
-            if day in found:
-                both = f"{found[day].source} and {name}"
-                raise DeliveryError(f"two batches of {day} in {self.address()}: {both}; keep one")
-            found[day] = self._delivery(day, name, entry)
-        return dict(sorted(found.items()))
+            try:
+                if day in found:
+                    both = f"{found[day].source} and {name}"
+                    raise DeliveryError(f"two batches of {day} in {self.address()}: {both}; keep one")  # noqa: TRY301
+                found[day] = self._delivery(day, name, entry)
+            except DeliveryError as problem:
+                problems.setdefault(day, problem)
+        return {day: found[day] for day in sorted(found) if day not in problems}, problems
 
     def _delivery(self, day: date, name: str, entry: Mapping[str, Any]) -> Delivery:
-        files = [entry] if entry["type"] != "directory" else self._parts(name)
+        is_folder = entry["type"] == "directory"
+        if is_folder != (_DAY.fullmatch(name) is not None):
+            problem = "is a folder: expected a file" if is_folder else "is a file: expected a folder of that name"
+            raise DeliveryError(f"{self.address(name)} {problem}, or {self._expected(day)}")
+        files = self._parts(name) if is_folder else [entry]
         addresses = tuple(str(self._files.unstrip_protocol(file["name"])) for file in files)
         marks = [f"{PurePosixPath(f['name']).name} {f['size']} {_version(f)}" for f in files]
         return Delivery(day, name, addresses, hashlib.sha256("\n".join(marks).encode()).hexdigest()[:32])

@@ -68,6 +68,10 @@ class Ledger:
         """
         _check_open(self.entries(), days)
 
+    def closed(self) -> set[date]:
+        """Give the days that may not be landed or applied again (S21)."""
+        return _closed(self.entries())
+
     def begin(self, entries: Collection[Entry]) -> dict[date, Entry]:
         """Note that these days are being landed, and give what was said of them: the first write of a landing.
 
@@ -156,13 +160,20 @@ def _entries(table: DeltaTable) -> dict[date, Entry]:
     return {row[0]: Entry(*row) for row in rows}
 
 
+def _newest_expired(entries: Mapping[date, Entry]) -> date:
+    return max((day for day, entry in entries.items() if entry.expired_at), default=date.min)
+
+
+def _closed(entries: Mapping[date, Entry]) -> set[date]:
+    limit = _newest_expired(entries)
+    return {day for day, entry in entries.items() if day <= limit and entry.applied_at}
+
+
 def _check_open(entries: Mapping[date, Entry], days: Collection[date]) -> None:
-    limit = max((day for day, entry in entries.items() if entry.expired_at), default=date.min)
-    closed = [day for day in sorted(days) if day <= limit and day in entries and entries[day].applied_at]
-    if closed:
+    if closed := sorted(_closed(entries).intersection(days)):
         raise ClosedDayError(
             f"{', '.join(map(str, closed))} cannot be landed or applied again: ods_sessions has applied it, and the "
-            f"raw events of days up to {limit} have expired. ods_sessions keeps what it holds"
+            f"raw events of days up to {_newest_expired(entries)} have expired. ods_sessions keeps what it holds"
         )
 
 

@@ -22,7 +22,9 @@ from pyspark.sql import SparkSession
 from sessions_assets.events import LATENESS_DAYS
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
+from sessions_assets.ledger import Ledger
 from sessions_assets.sessions import SESSION_TIMEOUT, USER_ACTIONS, SessionRule
+from sessions_assets.tables import DELIVERIES
 
 FIRST_SAMPLE_DAY = date(2025, 3, 10)
 
@@ -179,7 +181,14 @@ class LakeResource(ConfigurableResource[Lake]):
 
     def open(self, spark: SparkSession) -> Lake:
         """Open the tables with a Spark session."""
-        return Lake(spark, self.root if "://" in self.root else str(Path(self.root).absolute()))
+        return Lake(spark, self._address())
+
+    def ledger(self) -> Ledger:
+        """Open the ledger alone, for which no Spark session is needed."""
+        return Ledger(f"{self._address()}/{DELIVERIES.name}")
+
+    def _address(self) -> str:
+        return self.root if "://" in self.root else str(Path(self.root).absolute())
 
 
 class LandingResource(ConfigurableResource[Landing]):

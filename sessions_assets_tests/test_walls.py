@@ -23,10 +23,11 @@ ROOMS = (
     "resources",
     "assets",
     "jobs",
+    "sensors",
     "definitions",
 )
-KNOW_DAGSTER = {"resources", "assets", "jobs", "definitions"}
-KNOW_NO_SPARK = {"landing", "tables", "ledger", "assets", "jobs", "definitions"}
+KNOW_DAGSTER = {"resources", "assets", "jobs", "sensors", "definitions"}
+KNOW_NO_SPARK = {"landing", "tables", "ledger", "assets", "jobs", "sensors", "definitions"}
 
 
 def imports(room: str) -> set[str]:
