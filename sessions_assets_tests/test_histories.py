@@ -11,12 +11,14 @@ from random import Random
 
 import pytest
 
+from sessions_assets import upkeep
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
+from sessions_assets.ledger import ClosedDayError
 from sessions_assets.sessions import SessionRule
-from sessions_assets.tables import ODS_SESSIONS
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets_tests.histories import (
     LATENESS_DAYS,
     TIMEOUTS,
@@ -35,12 +37,20 @@ from sessions_assets_tests.tables import stored_rows, write_batches
 class Comparison:
     """One lake and one model that see the same packed histories."""
 
-    def __init__(self, lake: Lake, landing: Path, timeout: timedelta) -> None:
+    def __init__(self, lake: Lake, landing: Path, timeout: timedelta, retention: timedelta = timedelta.max) -> None:
         self.lake, self.landing, self.rule = lake, landing, SessionRule(timeout, USER_ACTIONS)
-        self.model = IncrementalModel(timeout, USER_ACTIONS)
+        self.model = IncrementalModel(timeout, USER_ACTIONS, retention)
+        self.accepted: dict[date, list[Event]] = {}
 
-    def land(self, delivered: dict[date, list[Event]]) -> None:
-        """Let the same batches arrive on both sides, in one run."""
+    def land(self, batches: dict[date, list[Event]]) -> None:
+        """Let the same batches arrive on both sides, in one run; those of closed days are refused (S21)."""
+        delivered = {day: events for day, events in batches.items() if not self.model.is_closed(day)}
+        if closed := batches.keys() - delivered.keys():
+            with pytest.raises(ClosedDayError):
+                self.lake.ledger.check_open(closed)
+        if not delivered:
+            return
+        self.accepted |= delivered
         write_batches(self.landing, delivered)
         land(self.lake, Landing(str(self.landing)), list(delivered), LATENESS_DAYS)
         for day, events in delivered.items():
@@ -51,6 +61,16 @@ class Comparison:
         written = sum(apply(self.lake, list(days), self.rule).rows.values())
         assert written == self.model.apply(days), days
         assert stored_rows(self.lake) == sorted(self.rows_of_the_model()), days
+
+    def tend(self) -> None:
+        """Expire and compact; the same days are closed on both sides, and the rows stay what they are."""
+        upkeep.expire(self.lake, self.model.retention)
+        upkeep.compact(self.lake, LATENESS_DAYS)
+        self.model.expire()
+        assert self.lake.ledger.closed() == {day for day in self.model.delivered if self.model.is_closed(day)}
+        held = {day for day, rows in self.lake.count_rows(RAW_EVENTS, self.model.delivered).items() if rows}
+        assert held == {day for day, events in self.model.raw.items() if events}
+        assert stored_rows(self.lake) == sorted(self.rows_of_the_model())
 
     def rows_of_the_model(self) -> Iterator[Row]:
         """Give what the model stores, in the columns of the table."""
@@ -64,7 +84,7 @@ class Comparison:
     def rows_of_the_rule(self) -> list[Row]:
         """Give what the rule says of all current deliveries."""
         by_key: dict[tuple[str, str], dict[date, list[Event]]] = {}
-        for day, events in self.model.raw.items():
+        for day, events in self.accepted.items():
             for event in events:
                 by_key.setdefault((event.user_id, event.product_code), {}).setdefault(day, []).append(event)
         return sorted(row for held in by_key.values() for row in expected_table(held, self.rule.timeout, USER_ACTIONS))
@@ -85,12 +105,14 @@ def play(comparison: Comparison, rng: Random, histories: int, applies: Applies) 
     packed = pack([random_history(rng, comparison.rule.timeout, rounds=2) for _ in range(histories)])
     for delivered in packed:
         comparison.land(delivered)
-        for step in applies(rng, delivered):
+        for step in applies(rng, delivered.keys() & comparison.model.pending):
             assert isinstance(step, Apply)
             comparison.apply(step.days)
+            if comparison.model.retention < timedelta.max:
+                comparison.tend()
     assert stored_rows(comparison.lake) == comparison.rows_of_the_rule()
     version = comparison.lake.version(ODS_SESSIONS)
-    comparison.apply(tuple(comparison.model.raw))
+    comparison.apply(tuple(day for day in comparison.model.raw if not comparison.model.is_closed(day)))
     assert comparison.lake.version(ODS_SESSIONS) == version
 
 
@@ -107,3 +129,14 @@ def test_many_packed_histories_agree_with_the_model(
     """In single days and ranges; chains of actions that outlast the window among them; other ones each time."""
     rng = Random(seed)  # noqa: S311 - the report names the seed
     play(Comparison(lake, tmp_path / "landing", timeout), rng, number_of_histories // 50, random_applies)
+
+
+@pytest.mark.long
+def test_expiry_and_compaction_between_the_runs_change_nothing(
+    seed: int, number_of_histories: int, lake: Lake, tmp_path: Path
+) -> None:
+    """Raw days leave after a day or two, dates are compacted, old days come late: the table stays right (S21)."""
+    rng = Random(seed)  # noqa: S311 - the report names the seed
+    comparison = Comparison(lake, tmp_path / "landing", timedelta(hours=6), retention=timedelta(days=2))
+    play(comparison, rng, number_of_histories // 100, random_applies)
+    assert lake.ledger.closed()
