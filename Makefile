@@ -37,7 +37,7 @@ test: setup-dev ## the tests that need no server, in minutes
 	$(BIN)/python -m pytest -m 'not long'
 
 test-long: setup-dev ## more histories, crashes, mutations: a quarter of an hour
-	$(BIN)/python -m pytest -m long $(if $(SEED),--seed $(SEED)) $(if $(HISTORIES),--histories $(HISTORIES))
+	$(BIN)/python -m pytest -m long $(if $(SEED),--seed=$(SEED)) $(if $(HISTORIES),--histories=$(HISTORIES))
 
 lint: setup-dev ## ruff, format, types
 	$(BIN)/ruff check

@@ -7,7 +7,7 @@ A crash needs no repair. The ledger first says that the landing has begun and la
 ods_sessions refuses the day, and landing it again mends it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 
 from pyspark.sql import DataFrame
@@ -45,53 +45,52 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
     for layout, files in files_by_layout.items():
         for file in files:
             landed[day_of[file]].additional_columns |= dict.fromkeys(layout.additional)
-    _count_delivered(rows, landed)
-    _write(lake, events.typed(rows, lateness_days), [_entry(found, landed[day]) for day, found in deliveries.items()])
-    _count_landed(lake, landed)
+    typed = events.typed(rows, lateness_days)
+    _count(typed, landed)
+    _write(lake, typed, landed, deliveries)
+    _check_kept(lake, landed)
     lake.ledger.record([_entry(found, landed[day]) for day, found in deliveries.items()])
     return landed
 
 
-def _count_delivered(rows: DataFrame, landed: dict[date, LandedDay]) -> None:
+def _count(rows: DataFrame, landed: dict[date, LandedDay]) -> None:
+    """Count the rows of each day: those that are events by how late they are, the others by their reason."""
+    is_event = F.col("reason").isNull()
+    days_late = F.when(is_event, F.date_diff(ARRIVAL_DAY, F.to_date("timestamp")))
     with reading():
-        counts = rows.groupBy(ARRIVAL_DAY).count().collect()
+        counts = rows.groupBy(ARRIVAL_DAY, "reason", days_late.alias("days_late")).count().collect()
     for row in counts:
-        landed[row[ARRIVAL_DAY]].rows_delivered = row["count"]
-
-
-def _write(lake: Lake, rows: DataFrame, entries: Sequence[Entry]) -> None:
-    days = [entry.day for entry in entries]
-    known = lake.ledger.begin(entries)
-    try:
-        with reading():
-            lake.replace_days(RAW_EVENTS, days, rows.where(F.col("reason").isNull()))
-    except DeliveryError:
-        # Raw is as it was, so what the ledger said of it still holds.
-        lake.ledger.take_back(days, known)
-        raise
-    lake.replace_days(RAW_QUARANTINE, days, rows.where(F.col("reason").isNotNull()))
-
-
-def _count_landed(lake: Lake, landed: dict[date, LandedDay]) -> None:
-    """Count what the tables hold of each day, and make sure that no row got lost."""
-    days_late = F.date_diff(ARRIVAL_DAY, F.to_date("timestamp")).cast("string")
-    no_reason = F.lit(None).cast("string")
-    raw = lake.read_days(RAW_EVENTS, landed).select(
-        ARRIVAL_DAY, no_reason.alias("reason"), days_late.alias("days_late")
-    )
-    refused = lake.read_days(RAW_QUARANTINE, landed).select(ARRIVAL_DAY, "reason", F.lit(None).alias("days_late"))
-    for row in raw.union(refused).groupBy(ARRIVAL_DAY, "reason", "days_late").count().collect():
         day = landed[row[ARRIVAL_DAY]]
+        day.rows_delivered += row["count"]
         if row["reason"]:
             day.quarantined[row["reason"]] = row["count"]
         else:
             day.rows_accepted += row["count"]
-            day.late_by_days[int(row["days_late"])] = row["count"]
+            day.late_by_days[row["days_late"]] = row["count"]
+
+
+def _write(lake: Lake, rows: DataFrame, landed: Mapping[date, LandedDay], deliveries: Mapping[date, Delivery]) -> None:
+    known = lake.ledger.begin([_entry(found, landed[day]) for day, found in deliveries.items()])
+    try:
+        with reading():
+            lake.replace_days(RAW_EVENTS, landed, rows.where(F.col("reason").isNull()))
+    except DeliveryError:
+        # Raw is as it was, so what the ledger said of it still holds.
+        lake.ledger.take_back(landed, known)
+        raise
+    lake.create(RAW_QUARANTINE)
+    if any(day.quarantined for day in landed.values()) or any(lake.count_rows(RAW_QUARANTINE, landed).values()):
+        lake.replace_days(RAW_QUARANTINE, landed, rows.where(F.col("reason").isNotNull()))
+
+
+def _check_kept(lake: Lake, landed: Mapping[date, LandedDay]) -> None:
+    """Make sure that no row got lost between counting and writing."""
+    accepted, refused = lake.count_rows(RAW_EVENTS, landed), lake.count_rows(RAW_QUARANTINE, landed)
     for name, day in landed.items():
-        kept = day.rows_accepted + day.rows_quarantined
-        if day.rows_delivered != kept:
+        if (accepted[name], refused[name]) != (day.rows_accepted, day.rows_quarantined):
             raise LakeError(
-                f"batch {name} has {day.rows_delivered} rows, but {kept} were kept: file changed meanwhile?"
+                f"batch {name} had {day.rows_accepted} events and {day.rows_quarantined} refused rows, but "
+                f"{accepted[name]} and {refused[name]} were kept: file changed meanwhile? Materialize it again"
             )
 
 

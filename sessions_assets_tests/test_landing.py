@@ -2,16 +2,19 @@
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
+from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
-from sessions_assets.lake import Lake
+from sessions_assets.lake import Lake, LakeError
 from sessions_assets.landing import DeliveryError, Landing
+from sessions_assets.ledger import Entry
+from sessions_assets.sessions import SessionRule
 from sessions_assets.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets_tests.tables import DAY_0, day
 
@@ -250,6 +253,27 @@ def test_a_wider_lateness_accepts_what_was_too_late(lake: Lake, tmp_path: Path) 
     assert quarantined(lake) == [("too_late", "1,a,I,2025-03-04 10:00:00")]
     land_files(lake, tmp_path, files, lateness_days=6)
     assert (len(raw_rows(lake)), quarantined(lake)) == (1, [])
+
+
+def test_a_file_that_changes_while_it_is_read_is_noticed(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows that were counted are not those that were written; the day waits until it is landed again."""
+    begin = lake.ledger.begin
+
+    def grow(entries: Collection[Entry]) -> dict[date, Entry]:
+        (tmp_path / "landing" / "2025-03-10.csv").write_text(HEADER + ROWS + ROWS)
+        return begin(entries)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(lake.ledger, "begin", grow)
+        message = r"batch 2025-03-10 had 2 events and 0 refused rows, but 4 and 0 were kept"
+        with pytest.raises(LakeError, match=message):
+            land_files(lake, tmp_path, {"2025-03-10.csv": HEADER + ROWS})
+    with pytest.raises(LakeError, match="its landing was begun and has not ended"):
+        apply(lake, [day(0)], SessionRule())
+    land(lake, Landing(str(tmp_path / "landing")), [day(0)], 5)
+    assert lake.ledger.entries()[day(0)].rows_accepted == 4
 
 
 REFUSED: dict[str, tuple[dict[str, str | bytes], str]] = {
