@@ -267,7 +267,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(
 
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(lake.ledger, "begin", grow)
-        message = r"batch 2025-03-10 had 2 events and 0 refused rows, but 4 and 0 were kept"
+        message = r"batch 2025-03-10 had 2 events and 0 refused rows, but \d and 0 were kept"
         with pytest.raises(LakeError, match=message):
             land_files(lake, tmp_path, {"2025-03-10.csv": HEADER + ROWS})
     with pytest.raises(LakeError, match="its landing was begun and has not ended"):

@@ -125,8 +125,6 @@ def test_compaction_leaves_the_rows_and_takes_the_files(lake: Lake, landing: Pat
     version = lake.version(ODS_SESSIONS)
     assert upkeep.compact(lake, LATENESS_DAYS) == []
     assert lake.version(ODS_SESSIONS) == version
-    run(lake, landing, {7: [event("a", "10:06", 2, user="u1")]})
-    assert upkeep.compact(lake, LATENESS_DAYS) == []
 
 
 def test_compaction_without_a_table_does_nothing(lake: Lake) -> None:
