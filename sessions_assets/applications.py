@@ -41,9 +41,10 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
     lake.ledger.check_open(entries)
     _check_raw(lake, entries)
     lake.create(ODS_SESSIONS, rule.as_properties())
-    _check_rule(lake, rule)
     run = AppliedRun({day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()})
+    # Before the rule is checked: a rebuild that comes after this is noticed when the changes are written.
     run.version = lake.version(ODS_SESSIONS)
+    _check_rule(lake, rule)
     batch = lake.read_days(RAW_EVENTS, list(run.days)).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         changed = _changes(lake, batch, run, rule)

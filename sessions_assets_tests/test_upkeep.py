@@ -14,7 +14,7 @@ from sessions_assets.lake import Lake, LakeError
 from sessions_assets.landing import Landing
 from sessions_assets.ledger import ClosedDayError
 from sessions_assets.sessions import SessionRule
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches
@@ -177,6 +177,24 @@ def test_a_run_that_read_before_a_rebuild_writes_nothing(
     with pytest.raises(LakeError, match=r"another run has written .*ods_sessions since version 1"):
         apply(lake, [day(1)], RULE)
     assert [row.event_id for row in stored_rows(lake)] == ["a"]
+
+
+def test_a_rebuild_just_before_the_version_is_read_is_noticed(
+    lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule is that of the version whose rows are read (S22)."""
+    run(lake, landing, {0: [event("a", "10:00"), event("b", "10:04")]})
+    version = lake.version
+
+    def rebuild_first(table: Table) -> int:
+        monkeypatch.setattr(lake, "version", version)
+        upkeep.rebuild(lake, SessionRule(timeout=timedelta(seconds=60)))
+        return version(table)
+
+    monkeypatch.setattr(lake, "version", rebuild_first)
+    with pytest.raises(LakeError, match="-j rebuild_sessions"):
+        apply(lake, [day(0)], RULE)
+    assert [row.session_start for row in stored_rows(lake)] == [at("10:00"), at("10:04")]
 
 
 def test_a_rebuild_that_read_before_a_run_writes_nothing(
