@@ -3,6 +3,7 @@
 import dagster as dg
 
 from sessions_assets.assets import build_assets
+from sessions_assets.checks import build_checks
 from sessions_assets.jobs import JOBS, SCHEDULES
 from sessions_assets.resources import Settings, build_resources
 from sessions_assets.sensors import build_sensors
@@ -12,6 +13,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     """Put assets and resources together for these settings."""
     return dg.Definitions(
         assets=build_assets(settings),
+        asset_checks=build_checks(settings),
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=build_sensors(settings),

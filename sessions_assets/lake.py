@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
-import deltalake
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
+from sessions_assets import snapshots
 from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.ledger import Ledger
 from sessions_assets.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
@@ -53,7 +53,7 @@ class Lake:
 
     def create(self, table: Table, properties: Mapping[str, str] | None = None) -> None:
         """Create a table that is not there; one that is there stays as it is."""
-        if deltalake.DeltaTable.is_deltatable(self.path(table)):
+        if snapshots.is_made(self.path(table)):
             return
         builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
         for column in table.columns:
@@ -81,12 +81,12 @@ class Lake:
         return reader.load(self.path(table))
 
     def _check_made(self, table: Table) -> None:
-        if not deltalake.DeltaTable.is_deltatable(self.path(table)):
+        if not snapshots.is_made(self.path(table)):
             raise LakeError(f"{self.path(table)} does not exist: materialize raw_events and ods_sessions first")
 
     def properties(self, table: Table) -> dict[str, str]:
         """Read the properties of a table."""
-        return dict(deltalake.DeltaTable(self.path(table)).metadata().configuration)
+        return snapshots.properties(self.path(table))
 
     def version(self, table: Table) -> int:
         """Give the number of the newest commit of a table.
@@ -95,7 +95,7 @@ class Lake:
             LakeError: the table was never made.
         """
         self._check_made(table)
-        return deltalake.DeltaTable(self.path(table)).version()
+        return snapshots.version(self.path(table))
 
     def read_days(self, table: Table, days: Collection[date]) -> DataFrame:
         """Read the arrival days of a table that is partitioned by them."""
@@ -121,18 +121,11 @@ class Lake:
 
     def count_rows(self, table: Table, days: Collection[date]) -> dict[date, int]:
         """Count the rows of arrival days from what the table knows of its files, without reading them."""
-        rows = dict.fromkeys(days, 0)
-        if deltalake.DeltaTable.is_deltatable(self.path(table)):
-            files = deltalake.DeltaTable(self.path(table)).get_add_actions(flatten=True)
-            arrivals = files.column(f"partition.{table.partition}").to_pylist()
-            for day, number in zip(arrivals, files.column("num_records").to_pylist(), strict=True):
-                if day in rows:
-                    rows[day] += number
-        return rows
+        return snapshots.count_rows(self.path(table), ARRIVAL_DAY, days)
 
     def delete_days(self, table: Table, days: Collection[date]) -> None:
         """Delete whole arrival days, in one commit; none if nothing is there."""
-        if days and deltalake.DeltaTable.is_deltatable(self.path(table)):
+        if days and snapshots.is_made(self.path(table)):
             DeltaTable.forPath(self.spark, self.path(table)).delete(f"{table.partition} IN ({_literals(days)})")
 
     def merge_sessions(
@@ -198,7 +191,7 @@ class Lake:
 
     def vacuum(self, table: Table) -> None:
         """Delete the files that no version of the last seven days needs, Delta's own safety check on."""
-        if deltalake.DeltaTable.is_deltatable(self.path(table)):
+        if snapshots.is_made(self.path(table)):
             DeltaTable.forPath(self.spark, self.path(table)).vacuum()
 
 

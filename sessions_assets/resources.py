@@ -19,12 +19,13 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 from pyspark.sql import SparkSession
 
-from sessions_assets.events import LATENESS_DAYS
+from sessions_assets import snapshots
+from sessions_assets.events import ARRIVAL_DAY, LATENESS_DAYS
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.ledger import Ledger
 from sessions_assets.sessions import SESSION_TIMEOUT, USER_ACTIONS, SessionRule
-from sessions_assets.tables import DELIVERIES
+from sessions_assets.tables import DELIVERIES, Table
 
 FIRST_SAMPLE_DAY = date(2025, 3, 10)
 
@@ -186,6 +187,10 @@ class LakeResource(ConfigurableResource[Lake]):
     def ledger(self) -> Ledger:
         """Open the ledger alone, for which no Spark session is needed."""
         return Ledger(f"{self._address()}/{DELIVERIES.name}")
+
+    def count_rows(self, table: Table, day: date) -> int:
+        """Count the rows of an arrival day from what the table knows of its files, without a Spark session."""
+        return snapshots.count_rows(f"{self._address()}/{table.name}", ARRIVAL_DAY, [day])[day]
 
     def _address(self) -> str:
         return self.root if "://" in self.root else str(Path(self.root).absolute())

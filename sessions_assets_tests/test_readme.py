@@ -259,6 +259,16 @@ def test_every_kind_of_drift_is_a_tested_case() -> None:
     assert {name for name, fate in listed.items() if fate == "refused"} == set(NESTED_AND_REFUSED)
 
 
+def test_the_listed_checks_are_those_of_the_definitions() -> None:
+    """Names, and which of them stop the run."""
+    graph = build_definitions(Settings()).resolve_asset_graph()
+    blocking = {key.name: graph.get(key).blocking for key in graph.asset_check_keys}
+    listed = {
+        plain(name): "stops" in fate for name, _, fate in rows("check of `raw_events`", "what it says", "if it fails")
+    }
+    assert listed == blocking
+
+
 @pytest.mark.parametrize("table", [tables.RAW_EVENTS, tables.RAW_QUARANTINE, tables.DELIVERIES, tables.ODS_SESSIONS])
 def test_the_columns_of_a_table_are_listed(table: tables.Table) -> None:
     """Names, types and meanings in their order, and the partition."""

@@ -14,6 +14,7 @@ ROOMS = (
     "sessions",
     "tables",
     "ledger",
+    "snapshots",
     "transactions",
     "lake",
     "numbers",
@@ -22,12 +23,13 @@ ROOMS = (
     "upkeep",
     "resources",
     "assets",
+    "checks",
     "jobs",
     "sensors",
     "definitions",
 )
-KNOW_DAGSTER = {"resources", "assets", "jobs", "sensors", "definitions"}
-KNOW_NO_SPARK = {"landing", "tables", "ledger", "assets", "jobs", "sensors", "definitions"}
+KNOW_DAGSTER = {"resources", "assets", "checks", "jobs", "sensors", "definitions"}
+KNOW_NO_SPARK = {"landing", "tables", "ledger", "snapshots", "assets", "checks", "jobs", "sensors", "definitions"}
 
 
 def imports(room: str) -> set[str]:
