@@ -6,6 +6,7 @@ Real processes, each with a JVM of its own, that start each round at the same mo
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -60,15 +61,17 @@ def test_two_runs_at_once_end_right_or_fail_cleanly(spark: SparkSession, tmp_pat
     write_batches(tmp_path / "landing", {day(number): events for number, events in batches().items()})
     program = "import sys; from pathlib import Path; from sessions_assets_tests.test_concurrent import take_part; "
     program += "take_part(Path(sys.argv[1]), int(sys.argv[2]))"
-    parts = [
-        subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(part)], cwd=PROJECT)  # noqa: S603
-        for part in (0, 1)
-    ]
-    for number in range(ROUNDS):
-        for part in (0, 1):
-            wait_for(tmp_path / f"ready {number} {part}")
-        (tmp_path / f"go {number}").touch()
-    assert [part.wait(timeout=300) for part in parts] == [0, 0]
+    with ExitStack() as ends:
+        parts = []
+        for part in ("0", "1"):
+            arguments = [sys.executable, "-c", program, str(tmp_path), part]
+            parts.append(ends.enter_context(subprocess.Popen(arguments, cwd=PROJECT)))  # noqa: S603 - our own text
+            ends.callback(parts[-1].kill)
+        for number in range(ROUNDS):
+            for part in (0, 1):
+                wait_for(tmp_path / f"ready {number} {part}")
+            (tmp_path / f"go {number}").touch()
+        assert [part.wait(timeout=300) for part in parts] == [0, 0]
 
     lake = Lake(spark, str(tmp_path / "lake"))
     failed = sorted(tmp_path.glob("failed *"))
