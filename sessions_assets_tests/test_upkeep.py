@@ -179,6 +179,7 @@ def test_a_run_that_read_before_a_rebuild_writes_nothing(
     assert [row.event_id for row in stored_rows(lake)] == ["a"]
 
 
+@pytest.mark.long
 def test_a_rebuild_just_before_the_version_is_read_is_noticed(
     lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_rebuild_just_before_the_version_is_read_is_noticed(
     assert [row.session_start for row in stored_rows(lake)] == [at("10:00"), at("10:04")]
 
 
+@pytest.mark.long
 def test_a_rebuild_that_read_before_a_run_writes_nothing(
     lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
