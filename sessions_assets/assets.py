@@ -18,13 +18,8 @@ from sessions_assets.lake import LakeError
 from sessions_assets.landing import DeliveryError
 from sessions_assets.ledger import ClosedDayError
 from sessions_assets.numbers import AppliedRun, LandedDay
-from sessions_assets.resources import (
-    LakeResource,
-    LandingResource,
-    SessionRuleResource,
-    Settings,
-    SparkResource,
-)
+from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
+from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, Table
 
 # Whatever writes the sessions goes through this pool, limited to one: two writers would each miss the other's rows.

@@ -5,8 +5,9 @@ import dagster as dg
 from sessions_assets.assets import build_assets
 from sessions_assets.checks import build_checks
 from sessions_assets.jobs import JOBS, SCHEDULES
-from sessions_assets.resources import Settings, build_resources
+from sessions_assets.resources import build_resources
 from sessions_assets.sensors import build_sensors
+from sessions_assets.settings import Settings
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:

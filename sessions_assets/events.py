@@ -51,7 +51,7 @@ def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
         F.col("moment").alias("timestamp"),
         F.coalesce(
             F.col("defect"),
-            *[F.when(_is_blank(c), F.lit(f"blank_{c}")) for c in IDENTITY_COLUMNS],
+            *[F.when(is_blank(c), F.lit(f"blank_{c}")) for c in IDENTITY_COLUMNS],
             F.when(F.col("moment").isNull(), F.lit(UNPARSABLE_TIMESTAMP)),
             lateness_reason(F.to_date("moment"), F.col(ARRIVAL_DAY), lateness_days),
         ).alias("reason"),
@@ -66,6 +66,7 @@ def lateness_reason(event_date: Column, arrival_day: Column, lateness_days: int)
     return F.when(is_too_late, F.lit(TOO_LATE)).when(is_future, F.lit(FUTURE))
 
 
-def _is_blank(column: str) -> Column:
+def is_blank(column: str) -> Column:
+    """Tell whether a text is missing, empty or white space (S8)."""
     # (?U): every white space of Unicode is blank, not only the ASCII ones.
     return F.col(column).isNull() | ~F.col(column).rlike(r"(?U)\S")

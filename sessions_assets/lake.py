@@ -6,7 +6,7 @@ Source of the rules: S16 (one commit), S17 (a raw day is replaced), S19 (no need
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -122,6 +122,10 @@ class Lake:
     def count_rows(self, table: Table, days: Collection[date]) -> dict[date, int]:
         """Count the rows of arrival days from what the table knows of its files, without reading them."""
         return snapshots.count_rows(self.path(table), ARRIVAL_DAY, days)
+
+    def least_timestamp(self, table: Table, day_column: str, days: Collection[date]) -> datetime | None:
+        """Give a lower bound for the events that these days brought, by what is known of the files; None: unknown."""
+        return snapshots.least_timestamp(self.path(table), day_column, days)
 
     def delete_days(self, table: Table, days: Collection[date]) -> None:
         """Delete whole arrival days, in one commit; none if nothing is there."""

@@ -1,16 +1,10 @@
-"""The settings and what is opened with them: the Spark session, the lake, the landing, the rule's configuration.
+"""What is opened with the settings: the Spark session, the lake, the landing, the rule's configuration.
 
-The only room that reads the environment, in `Settings.from_environment`. Must not know the rule itself, or
-partitions.
+Must not know the rule itself, or partitions.
 """
 
 import logging
-import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -20,104 +14,13 @@ from pydantic import Field
 from pyspark.sql import SparkSession
 
 from sessions_assets import snapshots
-from sessions_assets.events import ARRIVAL_DAY, LATENESS_DAYS
+from sessions_assets.events import ARRIVAL_DAY
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.ledger import Ledger
-from sessions_assets.sessions import SESSION_TIMEOUT, USER_ACTIONS, SessionRule
+from sessions_assets.sessions import SessionRule
+from sessions_assets.settings import Settings, SettingsError
 from sessions_assets.tables import DELIVERIES, Table
-
-FIRST_SAMPLE_DAY = date(2025, 3, 10)
-
-
-class SettingsError(ValueError):
-    """An environment variable holds what it may not. Names the variable, its value and what was expected."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the environment decides; the defaults work in a fresh clone.
-
-    Attributes:
-        landing: SESSIONS_LANDING, folder or address of the batches.
-        lake: SESSIONS_LAKE, folder or address of the Delta tables.
-        first_day: SESSIONS_FIRST_DAY, first arrival day.
-        timeout: SESSIONS_TIMEOUT_SECONDS, T.
-        user_actions: SESSIONS_USER_ACTIONS, ids with commas between; None for `*`, every event.
-        lateness_days: SESSIONS_LATENESS_DAYS, N.
-        spark_master: SPARK_MASTER.
-    """
-
-    landing: str = "batches"
-    lake: str = "lake"
-    first_day: date = FIRST_SAMPLE_DAY
-    timeout: timedelta = SESSION_TIMEOUT
-    user_actions: frozenset[str] | None = USER_ACTIONS
-    lateness_days: int = LATENESS_DAYS
-    spark_master: str = "local[*]"
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the settings; a variable that is not set, or empty, has its default.
-
-        Raises:
-            SettingsError: a value that does not parse.
-        """
-        parsers: dict[str, tuple[str, Callable[[str], Any]]] = {
-            "landing": ("SESSIONS_LANDING", str),
-            "lake": ("SESSIONS_LAKE", str),
-            "first_day": ("SESSIONS_FIRST_DAY", _day),
-            "timeout": ("SESSIONS_TIMEOUT_SECONDS", _seconds),
-            "user_actions": ("SESSIONS_USER_ACTIONS", _actions),
-            "lateness_days": ("SESSIONS_LATENESS_DAYS", _whole_days),
-            "spark_master": ("SPARK_MASTER", str),
-        }
-        values: dict[str, Any] = {}
-        for name, (variable, parse) in parsers.items():
-            if text := environment.get(variable, "").strip():
-                try:
-                    values[name] = parse(text)
-                except ValueError as error:
-                    raise SettingsError(f"{variable}={text!r}: expected {error}") from error
-        return cls(**values)
-
-
-_LONGEST_TIMEOUT = 365 * 24 * 3600 * 1_000_000
-
-
-def _day(text: str) -> date:
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        raise ValueError("a day such as 2025-03-10")
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError("a day such as 2025-03-10") from error
-
-
-def _seconds(text: str) -> timedelta:
-    expected = "seconds such as 300 or 299.999999: positive, at most 6 decimals, at most a year"
-    try:
-        microseconds = Decimal(text) * 1_000_000
-    except InvalidOperation as error:
-        raise ValueError(expected) from error
-    if microseconds.is_nan():
-        raise ValueError(expected)
-    if not 0 < microseconds <= _LONGEST_TIMEOUT or microseconds != int(microseconds):
-        raise ValueError(expected)
-    return timedelta(microseconds=int(microseconds))
-
-
-def _actions(text: str) -> frozenset[str] | None:
-    actions = frozenset(action.strip() for action in text.split(","))
-    if "" in actions or ("*" in actions and len(actions) > 1):
-        raise ValueError("action ids with commas between, or * alone for every event")
-    return None if actions == {"*"} else actions
-
-
-def _whole_days(text: str) -> int:
-    if not re.fullmatch(r"\d{1,3}", text):
-        raise ValueError("a whole number of days such as 5")
-    return int(text)
 
 
 class SparkResource(LazyPySparkResource):

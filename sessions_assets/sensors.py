@@ -17,7 +17,8 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from sessions_assets.assets import arrival_days
 from sessions_assets.landing import DeliveryError
 from sessions_assets.ledger import Entry
-from sessions_assets.resources import LakeResource, LandingResource, Settings
+from sessions_assets.resources import LakeResource, LandingResource
+from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 
 Fingerprints = dict[date, str]

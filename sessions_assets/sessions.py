@@ -78,11 +78,13 @@ def _in_order() -> WindowSpec:
     return Window.partitionBy(*KEY_COLUMNS).orderBy("timestamp", F.desc("is_user_action"), "event_id")
 
 
-def _before() -> WindowSpec:
+def before() -> WindowSpec:
+    """Look from a row at all rows of its key before it."""
     return _in_order().rowsBetween(Window.unboundedPreceding, -1)
 
 
-def _until_now() -> WindowSpec:
+def until_now() -> WindowSpec:
+    """Look from a row at all rows of its key before it, and at itself."""
     return _in_order().rowsBetween(Window.unboundedPreceding, Window.currentRow)
 
 
@@ -91,8 +93,8 @@ def _until_this_instant() -> WindowSpec:
     return Window.partitionBy(*KEY_COLUMNS).orderBy("timestamp")
 
 
-def _repeats() -> WindowSpec:
-    # Rows of one event side by side: the stored one first, then the least arrival day.
+def repeats() -> WindowSpec:
+    """Read a key in the same order, rows of one event side by side: the stored one first, then the least arrival."""
     return Window.partitionBy(*KEY_COLUMNS).orderBy(
         "timestamp", F.desc("is_user_action"), "event_id", F.desc("is_stored"), F.asc_nulls_last("arrival")
     )
@@ -198,7 +200,7 @@ def _stored_context(stored: DataFrame, since: DataFrame, days: Sequence[date], r
 def _sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
     """Fuse repeats, then give every row its session: one shuffle and one sort for all windows (S1 to S6, S9)."""
     events = _one_row_per_event(timeline)
-    return _with_session_start(events, rule).select(
+    return with_session_start(events, rule).select(
         *IDENTITY_COLUMNS,
         "is_user_action",
         session_id().alias("session_id"),
@@ -216,8 +218,8 @@ def _sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
 
 def _one_row_per_event(timeline: DataFrame) -> DataFrame:
     """Keep the first row of each event (S1) with the least arrival day that holds it."""
-    repeats_previous = _is_same_event(F.lag)
-    next_arrival = F.when(_is_same_event(F.lead), F.lead("arrival").over(_repeats()))
+    repeats_previous = is_same_event(F.lag)
+    next_arrival = F.when(is_same_event(F.lead), F.lead("arrival").over(repeats()))
     return (
         timeline.withColumns(
             {
@@ -230,13 +232,19 @@ def _one_row_per_event(timeline: DataFrame) -> DataFrame:
     )
 
 
-def _is_same_event(neighbour: Callable[[str], Column]) -> Column:
-    same_time = F.col("timestamp").eqNullSafe(neighbour("timestamp").over(_repeats()))
-    return same_time & F.col("event_id").eqNullSafe(neighbour("event_id").over(_repeats()))
+def is_same_event(neighbour: Callable[[str], Column]) -> Column:
+    """Tell whether the neighbour in this order, `F.lag` or `F.lead`, is the same event (S1)."""
+    same_time = F.col("timestamp").eqNullSafe(neighbour("timestamp").over(repeats()))
+    return same_time & F.col("event_id").eqNullSafe(neighbour("event_id").over(repeats()))
 
 
-def _with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
-    """Add `session_start` (S2 to S6), seeded by the stored session of a seed row (S14, S15)."""
+def with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
+    """Add `session_start` (S2 to S6), seeded by the stored session of a seed row (S14, S15).
+
+    Args:
+        events: timeline rows, one an event, and `is_held`: false for an event that no batch holds any more.
+        rule: timeout and user actions.
+    """
     action_time = F.when(F.col("is_user_action") & F.col("is_held"), F.col("timestamp"))
     gap = F.col("timestamp") - F.col("previous_action")
     starts_session = action_time.isNotNull() & (gap.isNull() | (gap > F.lit(rule.timeout)))
@@ -245,12 +253,12 @@ def _with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
     return (
         events.withColumns(
             {
-                "previous_action": F.last(action_time, ignorenulls=True).over(_before()),
-                "latest_action": F.last(action_time, ignorenulls=True).over(_until_now()),
+                "previous_action": F.last(action_time, ignorenulls=True).over(before()),
+                "latest_action": F.last(action_time, ignorenulls=True).over(until_now()),
                 "stored_session": F.max("stored_session_start").over(_until_this_instant()),
             }
         )
-        .withColumn("latest_start", F.last(start, ignorenulls=True).over(_until_now()))
+        .withColumn("latest_start", F.last(start, ignorenulls=True).over(until_now()))
         .withColumn("session_start", F.when(is_inside_session, F.col("latest_start")))
     )
 

@@ -4,7 +4,7 @@ Must not know Spark, Dagster or what the tables are for.
 """
 
 from collections.abc import Collection
-from datetime import date
+from datetime import date, datetime
 
 from deltalake import DeltaTable
 
@@ -39,3 +39,25 @@ def count_rows(address: str, partition: str, days: Collection[date]) -> dict[dat
             if day in rows:
                 rows[day] += number
     return rows
+
+
+def least_timestamp(address: str, day_column: str, days: Collection[date]) -> datetime | None:
+    """Give a bound for `timestamp` in the rows whose DATE column lies within these days: none of them is less.
+
+    From what the table knows of its files; None if there is no table, no such row, or a file of which nothing is known.
+    """
+    if not is_made(address) or not days:
+        return None
+    files = DeltaTable(address).get_add_actions(flatten=True)
+    names = set(files.column_names)
+    is_partition = f"partition.{day_column}" in names
+    low, high = (f"partition.{day_column}",) * 2 if is_partition else (f"min.{day_column}", f"max.{day_column}")
+    if not {low, high, "min.timestamp"} <= names:
+        return None
+    first, last, least = (files.column(name).to_pylist() for name in (low, high, "min.timestamp"))
+    found = [row for row in zip(first, last, least, strict=True) if _may_hold(row[0], row[1], days)]
+    return min((row[2] for row in found), default=None) if None not in [row[2] for row in found] else None
+
+
+def _may_hold(first: date | None, last: date | None, days: Collection[date]) -> bool:
+    return first is None or last is None or (first <= max(days) and last >= min(days))

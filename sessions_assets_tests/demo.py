@@ -19,7 +19,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake import Lake
-from sessions_assets.resources import Settings, build_resources
+from sessions_assets.resources import build_resources
+from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_QUARANTINE
 
 FIRST_DAY = date(2025, 3, 10)

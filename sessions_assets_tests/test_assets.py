@@ -14,8 +14,8 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake import Lake
-from sessions_assets.resources import Settings
 from sessions_assets.sessions import SessionRule, all_sessions
+from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.tables import day, event, session_rows, stored_rows, write_batches

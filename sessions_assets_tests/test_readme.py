@@ -23,8 +23,8 @@ from sessions_assets.events import IDENTITY_COLUMNS, LATENESS_DAYS
 from sessions_assets.formats import layouts, read_rows
 from sessions_assets.lake import Lake
 from sessions_assets.landing import FORMATS, Landing
-from sessions_assets.resources import Settings
 from sessions_assets.sessions import SessionRule
+from sessions_assets.settings import Settings
 from sessions_assets_tests import test_drift
 from sessions_assets_tests.processes import python
 from sessions_assets_tests.reference import Event, Row, expected_table, session_id, sessionize

@@ -12,7 +12,8 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from sessions_assets.definitions import build_definitions
 from sessions_assets.landing import Landing
 from sessions_assets.ledger import Entry, Ledger
-from sessions_assets.resources import Settings, build_resources
+from sessions_assets.resources import build_resources
+from sessions_assets.settings import Settings
 from sessions_assets_tests.processes import python
 from sessions_assets_tests.tables import DAY_0, day
 

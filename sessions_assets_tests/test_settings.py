@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from sessions_assets.resources import Settings, SettingsError
+from sessions_assets.settings import Settings, SettingsError
 
 
 def test_defaults_work_in_a_fresh_clone() -> None:

@@ -12,6 +12,7 @@ ROOMS = (
     "landing",
     "formats",
     "sessions",
+    "violations",
     "tables",
     "ledger",
     "snapshots",
@@ -21,15 +22,31 @@ ROOMS = (
     "deliveries",
     "applications",
     "upkeep",
+    "inspections",
+    "settings",
     "resources",
     "assets",
+    "findings",
     "checks",
     "jobs",
     "sensors",
     "definitions",
 )
-KNOW_DAGSTER = {"resources", "assets", "checks", "jobs", "sensors", "definitions"}
-KNOW_NO_SPARK = {"landing", "tables", "ledger", "snapshots", "assets", "checks", "jobs", "sensors", "definitions"}
+SHELL = {"assets", "findings", "checks", "jobs", "sensors", "definitions"}
+KNOW_DAGSTER = {"resources", *SHELL}
+KNOW_NO_SPARK = {"landing", "tables", "ledger", "snapshots", "settings", *SHELL}
+    "landing",
+    "tables",
+    "ledger",
+    "snapshots",
+    "settings",
+    "assets",
+    "findings",
+    "checks",
+    "jobs",
+    "sensors",
+    "definitions",
+}
 
 
 def imports(room: str) -> set[str]:
@@ -71,6 +88,6 @@ def test_a_room_has_a_charter(room: str) -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_only_the_resources_read_the_environment(room: str) -> None:
+def test_only_the_settings_read_the_environment(room: str) -> None:
     reads = "os" in imports(room) or "environ[" in (PACKAGE / f"{room}.py").read_text()
-    assert reads == (room == "resources")
+    assert reads == (room == "settings")

@@ -1,0 +1,138 @@
+"""How stored sessions are inspected: which rows a day could touch, how many break the rule, and which.
+
+Knows which rows are read, and that they are read once. Must not know Dagster, the environment, what a violation is or
+what blocks.
+Source of the rules: S14 (what a day can touch), S18 (what must hold then).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from pyspark.sql import DataFrame, Row, Window
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
+from sessions_assets.lake import Lake
+from sessions_assets.sessions import SessionRule, earliest_changes
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
+from sessions_assets.violations import ARRIVAL, MISSING, ROW_COLUMNS, VIOLATIONS, violations, violations_of_all
+
+EXAMPLES = 5
+"""So many offending rows of a kind are shown."""
+
+
+@dataclass
+class Inspection:
+    """What was found of one day, or of the whole table.
+
+    Attributes:
+        rows_judged: stored rows that were looked at; those of the whole run.
+        rows_accepted: rows of the day's batch; 0 if its raw rows have expired.
+        rows_late: those of them that are dated before their arrival day.
+        broken: number of offending rows by violation, only where there are any.
+        examples: up to `EXAMPLES` of them, first in the order of their values, as column -> value.
+    """
+
+    rows_judged: int = 0
+    rows_accepted: int = 0
+    rows_late: int = 0
+    broken: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, Inspection]:
+    """Judge the keys that these days touched, each from the earliest event that a day has of it (S14).
+
+    Returns:
+        What was found of each day. Of a day whose raw rows have expired only the stored rows are judged.
+
+    Raises:
+        LakeError: ods_sessions was never made.
+    """
+    kept = [day for day, entry in lake.ledger.entries(days).items() if not entry.expired_at]
+    stored = lake.read(ODS_SESSIONS, lake.version(ODS_SESSIONS))
+    batch = lake.read_days(RAW_EVENTS, kept)
+    touched = batch.select(*IDENTITY_COLUMNS, F.col(ARRIVAL_DAY).alias("day")).unionByName(
+        stored.where(F.col("first_updated_at").isin(*days)).select(
+            *IDENTITY_COLUMNS, F.col("first_updated_at").alias("day")
+        )
+    )
+    in_reach = _in_reach(lake, stored, days, rule)
+    judged = violations(in_reach, batch, earliest_changes(touched), kept, rule)
+    found = {day: Inspection() for day in days}
+    if _count(judged, found):
+        first_events = touched.groupBy("day", *KEY_COLUMNS).agg(F.min("timestamp").alias("since"))
+        is_of_the_day = F.col("about").isNull() | (F.col("about") == F.col("day"))
+        offending = _offending(judged).join(first_events, [*KEY_COLUMNS])
+        _show(offending.where(is_of_the_day & (F.col("timestamp") >= F.col("since"))), found)
+    return found
+
+
+def inspect_all(lake: Lake, rule: SessionRule) -> Inspection:
+    """Judge the whole table by itself: its sessions computed anew from its events, and each row compared.
+
+    Raises:
+        LakeError: ods_sessions was never made.
+    """
+    judged = violations_of_all(lake.read(ODS_SESSIONS, lake.version(ODS_SESSIONS)), rule)
+    whole = Inspection()
+    if _count(judged, {None: whole}):
+        _show(_offending(judged).withColumn("day", F.lit(None)), {None: whole})
+    return whole
+
+
+def _in_reach(lake: Lake, stored: DataFrame, days: Sequence[date], rule: SessionRule) -> DataFrame:
+    bounds = (
+        lake.least_timestamp(RAW_EVENTS, ARRIVAL_DAY, days),
+        lake.least_timestamp(ODS_SESSIONS, "first_updated_at", days),
+    )
+    known = [bound for bound in bounds if bound is not None]
+    return stored.where(F.col("pdate") >= (min(known) - rule.timeout).date()) if known else stored
+
+
+def _count(judged: DataFrame, found: Mapping[Any, Inspection]) -> int:
+    """Count what was judged, in one scan; give the number of violations."""
+    is_late = F.to_date("timestamp") < F.col("first_updated_at")
+    counts = (
+        judged.groupBy(F.when(~F.col("is_stored"), F.col("first_updated_at")).alias("day"))
+        .agg(
+            F.count("*").alias("rows"),
+            F.count_if(is_late).alias("late"),
+            sum((F.count_if(name) for name in VIOLATIONS), F.lit(0)).alias("broken"),
+        )
+        .collect()
+    )
+    for row in counts:
+        if row["day"]:
+            found[row["day"]].rows_accepted, found[row["day"]].rows_late = row["rows"], row["late"]
+        else:
+            for inspection in found.values():
+                inspection.rows_judged = row["rows"]
+    return sum(row["broken"] for row in counts)
+
+
+def _offending(judged: DataFrame) -> DataFrame:
+    """Give a row for each violation of each offending row."""
+    named = F.array_compact(F.array(*[F.when(F.col(name), F.lit(name)) for name in VIOLATIONS]))
+    of_one_day = F.col("violation").isin(MISSING, ARRIVAL)
+    return judged.withColumn("violation", F.explode(named)).select(
+        *ROW_COLUMNS, "violation", F.when(of_one_day, F.col("about")).alias("about")
+    )
+
+
+def _show(offending: DataFrame, found: Mapping[Any, Inspection]) -> None:
+    """Count the offending rows of each day, and keep a few of them."""
+    of_a_kind = Window.partitionBy("day", "violation")
+    rows: list[Row] = (
+        offending.withColumn("number", F.row_number().over(of_a_kind.orderBy(*IDENTITY_COLUMNS)))
+        .withColumn("rows", F.count("*").over(of_a_kind))
+        .where(F.col("number") <= EXAMPLES)
+        .orderBy("day", "violation", "number")
+        .collect()
+    )
+    for row in rows:
+        inspection = found[row["day"]]
+        inspection.broken[row["violation"]] = row["rows"]
+        inspection.examples.setdefault(row["violation"], []).append({name: row[name] for name in ROW_COLUMNS})

@@ -1,0 +1,128 @@
+"""The settings: what the environment decides, each with a default that works in a fresh clone.
+
+The only room that reads the environment. Must not know Dagster, or what is done with a setting.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from sessions_assets.events import LATENESS_DAYS
+from sessions_assets.sessions import SESSION_TIMEOUT, USER_ACTIONS
+
+FIRST_SAMPLE_DAY = date(2025, 3, 10)
+
+
+class SettingsError(ValueError):
+    """An environment variable holds what it may not. Names the variable, its value and what was expected."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment decides; the defaults work in a fresh clone.
+
+    Attributes:
+        landing: SESSIONS_LANDING, folder or address of the batches.
+        lake: SESSIONS_LAKE, folder or address of the Delta tables.
+        first_day: SESSIONS_FIRST_DAY, first arrival day.
+        timeout: SESSIONS_TIMEOUT_SECONDS, T.
+        user_actions: SESSIONS_USER_ACTIONS, ids with commas between; None for `*`, every event.
+        lateness_days: SESSIONS_LATENESS_DAYS, N.
+        quarantine_warn_share: SESSIONS_QUARANTINE_WARN_SHARE, of a batch; more refused rows are worth a warning.
+        late_warn_share: SESSIONS_LATE_WARN_SHARE, of the accepted rows of a batch; more late ones are, too.
+        due_hour: SESSIONS_DUE_HOUR, the hour in UTC by which the batch of the day should be there.
+        spark_master: SPARK_MASTER.
+    """
+
+    landing: str = "batches"
+    lake: str = "lake"
+    first_day: date = FIRST_SAMPLE_DAY
+    timeout: timedelta = SESSION_TIMEOUT
+    user_actions: frozenset[str] | None = USER_ACTIONS
+    lateness_days: int = LATENESS_DAYS
+    quarantine_warn_share: float = 0.05
+    late_warn_share: float = 0.2
+    due_hour: int = 12
+    spark_master: str = "local[*]"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the settings; a variable that is not set, or empty, has its default.
+
+        Raises:
+            SettingsError: a value that does not parse.
+        """
+        parsers: dict[str, tuple[str, Callable[[str], Any]]] = {
+            "landing": ("SESSIONS_LANDING", str),
+            "lake": ("SESSIONS_LAKE", str),
+            "first_day": ("SESSIONS_FIRST_DAY", _day),
+            "timeout": ("SESSIONS_TIMEOUT_SECONDS", _seconds),
+            "user_actions": ("SESSIONS_USER_ACTIONS", _actions),
+            "lateness_days": ("SESSIONS_LATENESS_DAYS", _whole_days),
+            "quarantine_warn_share": ("SESSIONS_QUARANTINE_WARN_SHARE", _share),
+            "late_warn_share": ("SESSIONS_LATE_WARN_SHARE", _share),
+            "due_hour": ("SESSIONS_DUE_HOUR", _hour),
+            "spark_master": ("SPARK_MASTER", str),
+        }
+        values: dict[str, Any] = {}
+        for name, (variable, parse) in parsers.items():
+            if text := environment.get(variable, "").strip():
+                try:
+                    values[name] = parse(text)
+                except ValueError as error:
+                    raise SettingsError(f"{variable}={text!r}: expected {error}") from error
+        return cls(**values)
+
+
+_LONGEST_TIMEOUT = 365 * 24 * 3600 * 1_000_000
+
+
+def _day(text: str) -> date:
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        raise ValueError("a day such as 2025-03-10")
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError("a day such as 2025-03-10") from error
+
+
+def _seconds(text: str) -> timedelta:
+    expected = "seconds such as 300 or 299.999999: positive, at most 6 decimals, at most a year"
+    try:
+        microseconds = Decimal(text) * 1_000_000
+    except InvalidOperation as error:
+        raise ValueError(expected) from error
+    if microseconds.is_nan():
+        raise ValueError(expected)
+    if not 0 < microseconds <= _LONGEST_TIMEOUT or microseconds != int(microseconds):
+        raise ValueError(expected)
+    return timedelta(microseconds=int(microseconds))
+
+
+def _actions(text: str) -> frozenset[str] | None:
+    actions = frozenset(action.strip() for action in text.split(","))
+    if "" in actions or ("*" in actions and len(actions) > 1):
+        raise ValueError("action ids with commas between, or * alone for every event")
+    return None if actions == {"*"} else actions
+
+
+def _whole_days(text: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", text):
+        raise ValueError("a whole number of days such as 5")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", text):
+        raise ValueError("a share from 0 to 1 such as 0.05")
+    return float(text)
+
+
+def _hour(text: str) -> int:
+    if not re.fullmatch(r"\d{1,2}", text) or int(text) > 23:  # noqa: PLR2004 - the last hour of a day
+        raise ValueError("an hour of the day from 0 to 23")
+    return int(text)
