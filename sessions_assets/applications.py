@@ -16,7 +16,8 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.lake import Lake, LakeError
 from sessions_assets.ledger import Entry
-from sessions_assets.numbers import AppliedDay, AppliedRun, count_changes, count_sessions, count_stored
+from sessions_assets.numbers import AppliedDay, AppliedRun, count_changes, count_measured
+from sessions_assets.progress import phase
 from sessions_assets.sessions import SessionRule, changes, earliest_changes, held_elsewhere
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 
@@ -44,16 +45,42 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
     run = AppliedRun({day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()})
     # Before the rule is checked: a rebuild that comes after this is noticed when the changes are written.
     run.version = lake.version(ODS_SESSIONS)
-    _check_rule(lake, rule)
+    check_rule(lake, rule)
     batch = lake.read_days(RAW_EVENTS, list(run.days)).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        changed = _changes(lake, batch, run, rule)
+        changed = compute(lake, batch, run, rule)
         if changed is not None:
             _merge(lake, changed, run)
     finally:
         batch.unpersist()
     lake.ledger.record_applied(entries.values())
     return run
+
+
+def compute(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) -> DataFrame | None:
+    """Compute the rows that a run has to write, and count them; None if there are none.
+
+    Args:
+        lake: from which the stored rows are read, in the version of the run.
+        batch: accepted rows of the days of the run, with `_updated_at`.
+        run: whose numbers are filled in.
+        rule: the one that the table was built with.
+
+    Returns:
+        The answer of `changes`, computed and fixed.
+    """
+    with phase("read") as say:
+        measured = _measure(batch, _stored_of_days(lake, run), rule)
+        count_measured(run, measured)
+        say(f"{sum(day.rows_accepted for day in run.days.values())} rows of {len(run.days)} batches")
+    if not measured:
+        return None
+    with phase("compute") as say:
+        # Fixed before the table changes; MERGE reads its source twice and refuses a cached one.
+        changed = _changes(lake, batch, run, measured, rule).localCheckpoint()
+        count_changes(run, changed)
+        say(", ".join(f"{rows} rows {change}" for change, rows in run.rows.items()))
+    return changed if any(run.rows.values()) else None
 
 
 def _check_raw(lake: Lake, entries: Mapping[date, Entry]) -> None:
@@ -67,7 +94,12 @@ def _check_raw(lake: Lake, entries: Mapping[date, Entry]) -> None:
             )
 
 
-def _check_rule(lake: Lake, rule: SessionRule) -> None:
+def check_rule(lake: Lake, rule: SessionRule) -> None:
+    """Make sure that ods_sessions was built under this rule (S22).
+
+    Raises:
+        LakeError: it was built under another one.
+    """
     stored = lake.properties(ODS_SESSIONS)
     differing = {name: value for name, value in rule.as_properties().items() if stored.get(name) != value}
     if differing:
@@ -80,23 +112,24 @@ def _check_rule(lake: Lake, rule: SessionRule) -> None:
         )
 
 
-def _changes(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) -> DataFrame | None:
-    """Compute the rows to write, from no more stored rows than the days can change (S14)."""
+def _stored_of_days(lake: Lake, run: AppliedRun) -> DataFrame:
+    return lake.read(ODS_SESSIONS, run.version).where(F.col("first_updated_at").isin(*run.days))
+
+
+def _changes(lake: Lake, batch: DataFrame, run: AppliedRun, measured: Sequence[Row], rule: SessionRule) -> DataFrame:
+    """Find the rows to write, from no more stored rows than the days can change (S14)."""
     days = list(run.days)
-    stored = lake.read(ODS_SESSIONS, run.version)
-    stored_of_days = stored.where(F.col("first_updated_at").isin(*days))
-    measured = _measure(batch, stored_of_days, rule)
-    if not measured:
-        return None
     incoming, touched = batch, batch
-    if count_stored(run, measured):
+    if any(row["is_stored"] for row in measured):
+        stored_of_days = _stored_of_days(lake, run)
         other_raw = lake.read(RAW_EVENTS).where(~F.col(ARRIVAL_DAY).isin(*days))
         incoming = batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))
         touched = batch.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
     since = earliest_changes(touched)
     if sum(row["keys"] for row in measured) < _BROADCAST_KEYS:
         since = F.broadcast(since)
-    in_reach = stored.where(F.col("pdate") >= min(row["first_date"] for row in measured))
+    first_date = min(row["first_date"] for row in measured)
+    in_reach = lake.read(ODS_SESSIONS, run.version).where(F.col("pdate") >= first_date)
     return changes(incoming, in_reach, since, days, rule)
 
 
@@ -116,10 +149,11 @@ def _measure(batch: DataFrame, stored_of_days: DataFrame, rule: SessionRule) -> 
     )
     return (
         raw.union(stored)
-        .groupBy("day", "is_stored")
+        .groupBy("day", "is_stored", F.date_diff("day", F.to_date("timestamp")).alias("days_late"))
         .agg(
             F.count("*").alias("rows"),
             F.count_if("is_empty").alias("empty"),
+            # A key that is both late and in time counts twice: the number only chooses a way.
             F.approx_count_distinct(F.xxhash64(*KEY_COLUMNS)).alias("keys"),
             F.to_date(F.min("timestamp") - F.lit(rule.timeout)).alias("first_date"),
         )
@@ -128,21 +162,11 @@ def _measure(batch: DataFrame, stored_of_days: DataFrame, rule: SessionRule) -> 
 
 
 def _merge(lake: Lake, changed: DataFrame, run: AppliedRun) -> None:
-    """Write the changed rows, if there are any, and count them."""
-    # Computed once, and fixed before the table changes; MERGE reads its source twice and refuses a cached one.
-    changed = changed.localCheckpoint()
-    was_empty = F.col("stored_session_start").isNull().alias("was_empty")
-    is_empty = F.col("session_start").isNull().alias("is_empty")
-    counts = (
-        changed.groupBy("change", "first_updated_at", "stored_first_updated_at", was_empty, is_empty)
-        .agg(F.count("*").alias("rows"), F.min("pdate").alias("first"), F.max("pdate").alias("last"))
-        .collect()
-    )
-    if counts:
-        count_changes(counts, run)
-        run.sessions = count_sessions(changed)
-        bounds = min(row["first"] for row in counts), max(row["last"] for row in counts)
-        run.version, written = lake.merge_sessions(changed, *bounds, run.version)
-        if written != run.rows:
-            days = ", ".join(map(str, run.days))
-            raise LakeError(f"the MERGE was to write {run.rows} but wrote {written}: materialize {days} again")
+    """Write the changed rows."""
+    first, last = run.dates
+    with phase("merge") as say:
+        run.version, written = lake.merge_sessions(changed, first, last, run.version)
+        say(f"event dates {first} to {last}, version {run.version}")
+    if written != run.rows:
+        days = ", ".join(map(str, run.days))
+        raise LakeError(f"the MERGE was to write {run.rows} but wrote {written}: materialize {days} again")

@@ -6,17 +6,19 @@ Source of the rules: S8, S12, S13 (quarantine), S20 (empty is not missing), S11 
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
-from sessions_assets.assets import arrival_days, clear_failure
+from sessions_assets.assets import arrival_days
 from sessions_assets.findings import Finding, days_of_run, report
 from sessions_assets.inspections import Inspection, inspect
 from sessions_assets.ledger import Entry
+from sessions_assets.metadata import of_rows
 from sessions_assets.resources import LakeResource, SessionRuleResource, SparkResource
+from sessions_assets.runs import step
 from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.violations import DUPLICATE, RECOMPUTED, VIOLATIONS
@@ -75,7 +77,7 @@ def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, settings: Settin
         """Judge the stored rows that the days could touch, all checks in one scan."""
         asked = days_of_run(context, days)
         entries = lake.ledger().entries()
-        with clear_failure():
+        with step(context.log):
             inspected = inspect(lake.open(pyspark.spark_session), asked, session_rule.rule)
         findings = [
             finding
@@ -124,16 +126,8 @@ def _of_the_sessions(day: date, found: Inspection, entries: Mapping[date, Entry]
     for check in VIOLATIONS:
         metadata: dict[str, Any] = {"rows": found.broken.get(check, 0), **judged}
         if check in found.broken:
-            metadata["examples"] = as_table(found.examples[check])
+            metadata["examples"] = of_rows(found.examples[check])
         yield Finding(check, day, check not in found.broken, metadata)
-
-
-def as_table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """Show rows as a table; everything in it is text, as it would be written in SQL."""
-    records = [
-        dg.TableRecord({name: "NULL" if value is None else str(value) for name, value in row.items()}) for row in rows
-    ]
-    return dg.MetadataValue.table(records)
 
 
 def _of_the_window(day: date, entries: Mapping[date, Entry], settings: Settings) -> Finding:

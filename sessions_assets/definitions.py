@@ -4,7 +4,7 @@ import dagster as dg
 
 from sessions_assets.assets import build_assets
 from sessions_assets.checks import build_checks
-from sessions_assets.jobs import JOBS, SCHEDULES
+from sessions_assets.jobs import build_jobs, build_schedules
 from sessions_assets.resources import build_resources
 from sessions_assets.sensors import build_sensors
 from sessions_assets.settings import Settings
@@ -15,8 +15,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=build_assets(settings),
         asset_checks=build_checks(settings),
-        jobs=JOBS,
-        schedules=SCHEDULES,
+        jobs=build_jobs(settings),
+        schedules=build_schedules(settings),
         sensors=build_sensors(settings),
         resources=build_resources(settings),
         # One process and so one JVM a run: starting one for each step would cost more than a day's work.

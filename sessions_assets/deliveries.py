@@ -20,6 +20,7 @@ from sessions_assets.lake import Lake, LakeError
 from sessions_assets.landing import Delivery, DeliveryError, Landing
 from sessions_assets.ledger import Entry
 from sessions_assets.numbers import LandedDay
+from sessions_assets.progress import phase
 from sessions_assets.tables import RAW_EVENTS, RAW_QUARANTINE
 
 
@@ -38,19 +39,36 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
     if not deliveries:
         raise DeliveryError(landing.missing(days[0]))
     lake.ledger.check_open(deliveries)
+    with phase("count") as say:
+        rows, landed = read(lake, landing, deliveries, lateness_days)
+        _count(rows, landed)
+        delivered = sum(day.rows_delivered for day in landed.values())
+        refused = sum(day.rows_quarantined for day in landed.values())
+        say(f"{', '.join(day.source for day in landed.values())}: {delivered} rows, {refused} refused")
+    _write(lake, rows, landed, deliveries)
+    _check_kept(lake, landed)
+    lake.ledger.record([_entry(found, landed[day]) for day, found in deliveries.items()])
+    return landed
+
+
+def read(
+    lake: Lake, landing: Landing, deliveries: Mapping[date, Delivery], lateness_days: int
+) -> tuple[DataFrame, dict[date, LandedDay]]:
+    """Read delivered rows, typed and judged, not yet counted.
+
+    Returns:
+        The answer of `events.typed`; and what is known of each day before its rows are counted.
+
+    Raises:
+        DeliveryError: a batch cannot be taken.
+    """
     files_by_layout = layouts(lake.spark, landing, list(deliveries.values()))
-    rows = read_rows(lake.spark, files_by_layout)
     landed = {day: LandedDay(found.source) for day, found in deliveries.items()}
     day_of = {file: day for day, found in deliveries.items() for file in found.files}
     for layout, files in files_by_layout.items():
         for file in files:
             landed[day_of[file]].additional_columns |= dict.fromkeys(layout.additional)
-    typed = events.typed(rows, lateness_days)
-    _count(typed, landed)
-    _write(lake, typed, landed, deliveries)
-    _check_kept(lake, landed)
-    lake.ledger.record([_entry(found, landed[day]) for day, found in deliveries.items()])
-    return landed
+    return events.typed(read_rows(lake.spark, files_by_layout), lateness_days), landed
 
 
 def _count(rows: DataFrame, landed: dict[date, LandedDay]) -> None:
@@ -72,7 +90,8 @@ def _count(rows: DataFrame, landed: dict[date, LandedDay]) -> None:
 def _write(lake: Lake, rows: DataFrame, landed: Mapping[date, LandedDay], deliveries: Mapping[date, Delivery]) -> None:
     known = lake.ledger.begin([_entry(found, landed[day]) for day, found in deliveries.items()])
     try:
-        with reading():
+        with reading(), phase("write raw_events") as say:
+            say(f"{sum(day.rows_accepted for day in landed.values())} rows")
             lake.replace_days(RAW_EVENTS, landed, rows.where(F.col("reason").isNull()))
     except DeliveryError:
         # Raw is as it was, so what the ledger said of it still holds.
@@ -80,7 +99,9 @@ def _write(lake: Lake, rows: DataFrame, landed: Mapping[date, LandedDay], delive
         raise
     lake.create(RAW_QUARANTINE)
     if any(day.quarantined for day in landed.values()) or any(lake.count_rows(RAW_QUARANTINE, landed).values()):
-        lake.replace_days(RAW_QUARANTINE, landed, rows.where(F.col("reason").isNotNull()))
+        with phase("write raw_quarantine") as say:
+            say(f"{sum(day.rows_quarantined for day in landed.values())} rows")
+            lake.replace_days(RAW_QUARANTINE, landed, rows.where(F.col("reason").isNotNull()))
 
 
 def _check_kept(lake: Lake, landed: Mapping[date, LandedDay]) -> None:

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.lake import Lake
+from sessions_assets.progress import phase
 from sessions_assets.sessions import SessionRule, earliest_changes
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.violations import ARRIVAL, MISSING, ROW_COLUMNS, VIOLATIONS, violations, violations_of_all
@@ -62,7 +63,10 @@ def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, I
     in_reach = _in_reach(lake, stored, days, rule)
     judged = violations(in_reach, batch, earliest_changes(touched), kept, rule)
     found = {day: Inspection() for day in days}
-    if _count(judged, found):
+    with phase("inspect") as say:
+        broken = _count(judged, found)
+        say(f"{found[days[0]].rows_judged} stored rows, {broken} violations")
+    if broken:
         first_events = touched.groupBy("day", *KEY_COLUMNS).agg(F.min("timestamp").alias("since"))
         is_of_the_day = F.col("about").isNull() | (F.col("about") == F.col("day"))
         offending = _offending(judged).join(first_events, [*KEY_COLUMNS])

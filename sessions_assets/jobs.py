@@ -1,17 +1,23 @@
-"""The jobs beside the daily flow: what expires raw days, tends and rebuilds ods_sessions, and when they start.
+"""The jobs beside the daily flow: what expires raw days, tends, checks, previews and rebuilds ods_sessions, and when.
 
 Must not know SQL, Spark settings or credentials.
 """
 
 import dataclasses
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 from pydantic import Field
 
 from sessions_assets import upkeep
-from sessions_assets.assets import RAW_POOL, SESSIONS_POOL, clear_failure
-from sessions_assets.resources import LakeResource, SessionRuleResource, SparkResource
+from sessions_assets.assets import RAW_POOL, SESSIONS_POOL, arrival_days
+from sessions_assets.inspections import inspect_all
+from sessions_assets.landing import DeliveryError
+from sessions_assets.metadata import of_changes, of_rows
+from sessions_assets.previews import preview
+from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
+from sessions_assets.runs import step
+from sessions_assets.settings import Settings
 
 
 class ExpiryConfig(dg.Config):
@@ -29,7 +35,7 @@ def expire_raw_days(
     context: dg.OpExecutionContext, config: ExpiryConfig, pyspark: SparkResource, lake: LakeResource
 ) -> None:
     """Delete raw and quarantined rows of days behind the retention, then the files that nobody can read any more."""
-    with clear_failure():
+    with step(context.log):
         days = upkeep.expire(lake.open(pyspark.spark_session), timedelta(days=config.retention_days))
     context.add_output_metadata({"expired_days": len(days), "days": ", ".join(map(str, days)) or "none"})
 
@@ -39,7 +45,7 @@ def compact_session_dates(
     context: dg.OpExecutionContext, pyspark: SparkResource, lake: LakeResource, session_rule: SessionRuleResource
 ) -> None:
     """Rewrite event dates that left the window into few sorted files, then delete files nobody can read any more."""
-    with clear_failure():
+    with step(context.log):
         dates = upkeep.compact(lake.open(pyspark.spark_session), session_rule.lateness_days)
     context.add_output_metadata({"compacted_dates": len(dates), "dates": ", ".join(map(str, dates)) or "none"})
 
@@ -49,11 +55,73 @@ def rebuild_all_sessions(
     context: dg.OpExecutionContext, pyspark: SparkResource, lake: LakeResource, session_rule: SessionRuleResource
 ) -> None:
     """Compute all sessions anew from the events of the table, under the rule of the settings, in one commit."""
-    with clear_failure():
+    with step(context.log):
         rebuilt = upkeep.rebuild(lake.open(pyspark.spark_session), session_rule.rule)
     before = {f"before/{name}": number for name, number in dataclasses.asdict(rebuilt.before).items()}
     after = {f"after/{name}": number for name, number in dataclasses.asdict(rebuilt.after).items()}
     context.add_output_metadata({**before, **after, "delta_version": rebuilt.version})
+
+
+@dg.op
+def judge_all_sessions(
+    context: dg.OpExecutionContext, pyspark: SparkResource, lake: LakeResource, session_rule: SessionRuleResource
+) -> None:
+    """Compute all sessions anew from the events of the table, and compare each row."""
+    with step(context.log):
+        found = inspect_all(lake.open(pyspark.spark_session), session_rule.rule)
+    broken = {name: rows for name, rows in found.broken.items() if rows}
+    if broken:
+        raise dg.Failure(
+            description=f"ods_sessions breaks the rule: {', '.join(f'{n} rows {name}' for name, n in broken.items())}",
+            metadata={name: of_rows(rows) for name, rows in found.examples.items()},
+            allow_retries=False,
+        )
+    context.add_output_metadata({"rows_judged": found.rows_judged})
+
+
+@dg.op
+def preview_a_day(
+    context: dg.OpExecutionContext,
+    pyspark: SparkResource,
+    lake: LakeResource,
+    landing: LandingResource,
+    session_rule: SessionRuleResource,
+) -> None:
+    """Compute what the batch of the day, as it lies in the landing now, would change; write nothing."""
+    day = date.fromisoformat(context.partition_key)
+    opened = lake.open(pyspark.spark_session)
+    with step(context.log):
+        found = preview(opened, landing.open(), [day], session_rule.lateness_days, session_rule.rule)
+    context.add_output_metadata(
+        {**of_changes(found.run), "sessions_touched": found.sessions_touched, "sessions": of_rows(found.sessions)}
+    )
+
+
+class ArrivalConfig(dg.Config):
+    """What the Launchpad asks of `expect_arrival`."""
+
+    day: str = Field(default="", description="the arrival day such as 2025-03-10; empty: today, in UTC")
+
+
+@dg.op
+def look_for_the_batch(
+    context: dg.OpExecutionContext, config: ArrivalConfig, lake: LakeResource, landing: LandingResource
+) -> None:
+    """Fail unless the batch of the day has arrived, landed and been applied."""
+    day = date.fromisoformat(config.day) if config.day else datetime.now(UTC).date()
+    entry = lake.ledger().entries([day]).get(day)
+    if entry is None or entry.landed_at is None:
+        with step(context.log):
+            found = landing.open().find([day])
+            if not found:
+                raise DeliveryError(landing.open().missing(day))
+        said = f"the batch of {day} lies in the landing as {found[day].source} but has not landed"
+    elif entry.applied_at is None:
+        said = f"the batch of {day} has landed but ods_sessions has not applied it"
+    else:
+        context.add_output_metadata({"source": entry.source, "rows_delivered": entry.rows_delivered})
+        return
+    raise dg.Failure(description=f"{said}: is the sensor new_batches on, or has its run failed?", allow_retries=False)
 
 
 @dg.job(description="Keeps raw events and quarantine for two weeks behind the newest applied day.")
@@ -74,10 +142,45 @@ def rebuild_sessions() -> None:
     rebuild_all_sessions()
 
 
-JOBS = [expire_raw, compact_sessions, rebuild_sessions]
+@dg.job(description="Checks all of ods_sessions against the rule, whatever day brought it. Fails if a row breaks it.")
+def check_sessions() -> None:
+    """Wire the one step."""
+    judge_all_sessions()
 
-# On from the start: raw events are kept two weeks unless somebody decides otherwise.
-SCHEDULES = [
-    dg.ScheduleDefinition(job=job, cron_schedule=at, default_status=dg.DefaultScheduleStatus.RUNNING)
-    for job, at in ((expire_raw, "0 3 * * *"), (compact_sessions, "30 3 * * *"))
-]
+
+@dg.job(description="Fails unless the batch of today has arrived and was applied. Starts no Spark.")
+def expect_arrival() -> None:
+    """Wire the one step."""
+    look_for_the_batch()
+
+
+def build_jobs(settings: Settings) -> list[dg.JobDefinition]:
+    """Make the jobs, for the days of the settings."""
+
+    @dg.job(
+        partitions_def=arrival_days(settings),
+        description="Tells what materializing a day again would change, rows and sessions, and writes nothing.",
+    )
+    def preview_day() -> None:
+        """Wire the one step."""
+        preview_a_day()
+
+    return [expire_raw, compact_sessions, rebuild_sessions, check_sessions, preview_day, expect_arrival]
+
+
+def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """Make the schedules: two that are on from the start, and the daily look for the batch at the hour of the settings.
+
+    Raw events are kept two weeks unless somebody decides otherwise. Nobody is alarmed before they ask for it.
+    """
+    on, off = dg.DefaultScheduleStatus.RUNNING, dg.DefaultScheduleStatus.STOPPED
+    return [
+        dg.ScheduleDefinition(job=expire_raw, cron_schedule="0 3 * * *", default_status=on),
+        dg.ScheduleDefinition(job=compact_sessions, cron_schedule="30 3 * * *", default_status=on),
+        dg.ScheduleDefinition(
+            job=expect_arrival,
+            cron_schedule=f"0 {settings.due_hour} * * *",
+            execution_timezone="UTC",
+            default_status=off,
+        ),
+    ]

@@ -3,7 +3,7 @@
 Must not know how rows are read, computed or written, nor Dagster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -38,12 +38,13 @@ class LandedDay:
 
 @dataclass
 class AppliedDay:
-    """The numbers of one applied day: accepted rows, the events it was the first to bring, those in no session."""
+    """The numbers of one applied day: accepted rows, events it was the first to bring, those in none."""
 
     rows_accepted: int
     rows_inserted: int = 0
     events_first_seen: int = 0
     empty_events: int = 0
+    late_by_days: dict[int, int] = field(default_factory=dict)
 
     @property
     def duplicates(self) -> int:
@@ -53,41 +54,66 @@ class AppliedDay:
 
 @dataclass
 class AppliedRun:
-    """The numbers of one application of one or more days: of each day, rows by change, sessions by fate."""
+    """The numbers of one application of one or more days: of each day, rows by change, sessions by fate.
+
+    `dates` are the first and the last event date with a change; `version` is that of the table.
+    """
 
     days: dict[date, AppliedDay]
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
     sessions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SESSION_FATES, 0))
+    dates: tuple[date, date] = (date.max, date.min)
     version: int = 0
 
 
-def count_stored(run: AppliedRun, measured: Sequence[Row]) -> int:
-    """Start the numbers of each day from what is stored of it; give the number of those rows."""
+def count_measured(run: AppliedRun, measured: Sequence[Row]) -> None:
+    """Start the numbers of each day from what its batch holds and what is stored of it.
+
+    Args:
+        run: with its days.
+        measured: numbers of `rows`, and of those in no session (`empty`), by `day`, `is_stored` and `days_late`.
+    """
     for row in measured:
+        day = run.days[row["day"]]
         if row["is_stored"]:
-            run.days[row["day"]].events_first_seen = row["rows"]
-            run.days[row["day"]].empty_events = row["empty"]
-    return sum(day.events_first_seen for day in run.days.values())
+            day.events_first_seen += row["rows"]
+            day.empty_events += row["empty"]
+        else:
+            day.late_by_days[row["days_late"]] = row["rows"]
 
 
-def count_changes(counts: Sequence[Row], run: AppliedRun) -> None:
+def count_changes(run: AppliedRun, changed: DataFrame) -> None:
     """Add to a run what it changes.
 
     Args:
-        counts: numbers of `rows` by change, first arrival day before and after, in a session or not before and after.
         run: whose numbers start with what is stored.
+        changed: the answer of `changes`.
     """
-    nowhere = AppliedDay(0)
+    was_empty = F.col("stored_session_start").isNull().alias("was_empty")
+    is_empty = F.col("session_start").isNull().alias("is_empty")
+    counts = (
+        changed.groupBy("change", "first_updated_at", "stored_first_updated_at", was_empty, is_empty)
+        .agg(F.count("*").alias("rows"), F.min("pdate").alias("first"), F.max("pdate").alias("last"))
+        .collect()
+    )
     for row in counts:
-        rows, change = row["rows"], row["change"]
-        run.rows[change] += rows
-        before = run.days.get(row["stored_first_updated_at"], nowhere)
-        after = run.days.get(row["first_updated_at"], nowhere) if change != DELETE else nowhere
-        before.events_first_seen -= rows
-        before.empty_events -= rows if row["was_empty"] else 0
-        after.events_first_seen += rows
-        after.empty_events += rows if row["is_empty"] else 0
-        after.rows_inserted += rows if change == INSERT else 0
+        _count_change(run, row)
+    if counts:
+        run.dates = min(row["first"] for row in counts), max(row["last"] for row in counts)
+        run.sessions = count_sessions(changed)
+
+
+def _count_change(run: AppliedRun, row: Row) -> None:
+    nowhere = AppliedDay(0)
+    rows, change = row["rows"], row["change"]
+    run.rows[change] += rows
+    before = run.days.get(row["stored_first_updated_at"], nowhere)
+    after = run.days.get(row["first_updated_at"], nowhere) if change != DELETE else nowhere
+    before.events_first_seen -= rows
+    before.empty_events -= rows if row["was_empty"] else 0
+    after.events_first_seen += rows
+    after.empty_events += rows if row["is_empty"] else 0
+    after.rows_inserted += rows if change == INSERT else 0
 
 
 def count_sessions(changed: DataFrame) -> dict[str, int]:
@@ -117,3 +143,23 @@ def count_sessions(changed: DataFrame) -> dict[str, int]:
         "shortened": was_one & is_shortened,
     }
     return sessions.agg(*[F.count_if(fates[fate]).alias(fate) for fate in SESSION_FATES]).collect()[0].asDict()
+
+
+def sessions_by_hour(stored: DataFrame, dates: Collection[date]) -> dict[date, dict[int, int]]:
+    """Count the sessions that began on these event dates, by hour of the day in UTC; an hour without one is left out.
+
+    Args:
+        stored: rows of ods_sessions.
+        dates: event dates.
+    """
+    begins = F.col("session_start") == F.col("timestamp")
+    counts = (
+        stored.where(F.col("pdate").isin(*dates) & begins)
+        .groupBy("pdate", F.hour("timestamp").alias("hour"))
+        .agg(F.count_distinct("session_id").alias("sessions"))
+        .collect()
+    )
+    hours: dict[date, dict[int, int]] = {day: {} for day in dates}
+    for row in counts:
+        hours[row["pdate"]][row["hour"]] = row["sessions"]
+    return hours

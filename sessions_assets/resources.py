@@ -29,6 +29,12 @@ class SparkResource(LazyPySparkResource):
     spark_config: dict[str, Any] = Field(default_factory=dict, description="additional Spark settings")
     master: str = Field(description="where Spark runs, such as local[*]")
 
+    @property
+    def ui_address(self) -> str | None:
+        """Give the address of Spark's own pages, if it serves them."""
+        address: str | None = self.spark_session.sparkContext.uiWebUrl
+        return address
+
     def _init_session(self) -> None:
         if self._spark_session is None:
             settings = {**_SPARK_SETTINGS, "spark.jars": _jars(), **self.spark_config}

@@ -14,7 +14,7 @@ import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from sessions_assets import applications
+from sessions_assets import numbers
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake, LakeError
@@ -294,14 +294,14 @@ def test_a_second_writer_is_noticed(history: History, tmp_path: Path, monkeypatc
     lake = history.copy(tmp_path / "lake")
     deliver(lake, tmp_path / "landing", day(4), [event("a", "10:00", 4)])
     deliver(lake, tmp_path / "landing", day(5), [event("b", "10:04", 4)])
-    count_sessions = applications.count_sessions
+    count_sessions = numbers.count_sessions
 
     def meanwhile(changed: DataFrame) -> dict[str, int]:
-        monkeypatch.setattr(applications, "count_sessions", count_sessions)
+        monkeypatch.setattr(numbers, "count_sessions", count_sessions)
         apply(lake, [day(5)], SessionRule())
         return count_sessions(changed)
 
-    monkeypatch.setattr(applications, "count_sessions", meanwhile)
+    monkeypatch.setattr(numbers, "count_sessions", meanwhile)
     with pytest.raises(LakeError, match=r"another run has written .*ods_sessions since version \d+"):
         apply(lake, [day(4)], SessionRule())
     assert lake.ledger.entries([day(4)])[day(4)].applied_at is None

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets import applications, sessions
+from sessions_assets import applications, numbers, sessions
 from sessions_assets.applications import apply
 from sessions_assets.lake import Lake, LakeError
 from sessions_assets.sessions import SessionRule, all_sessions
@@ -90,18 +90,18 @@ class Mutation(NamedTuple):
 
 MUTATIONS = {
     "gap over all events": Mutation(
-        sessions, "_with_session_start", 'F.when(F.col("is_user_action") & F.col("is_held")', 'F.when(F.col("is_held")',
+        sessions, "with_session_start", 'F.when(F.col("is_user_action") & F.col("is_held")', 'F.when(F.col("is_held")',
         cases_of_the_rule,
     ),
     "a native event prolongs its session": Mutation(
-        sessions, "_with_session_start", '"latest_action": F.last(action_time', '"latest_action": F.last("timestamp"',
+        sessions, "with_session_start", '"latest_action": F.last(action_time', '"latest_action": F.last("timestamp"',
         cases_of_the_rule,
     ),
     ">= at T starts a session": Mutation(
-        sessions, "_with_session_start", "gap > F.lit(rule.timeout)", "gap >= F.lit(rule.timeout)", cases_of_the_rule
+        sessions, "with_session_start", "gap > F.lit(rule.timeout)", "gap >= F.lit(rule.timeout)", cases_of_the_rule
     ),
     "< at T leaves a native outside": Mutation(
-        sessions, "_with_session_start", "<= F.lit(rule.timeout)", "< F.lit(rule.timeout)", cases_of_the_rule
+        sessions, "with_session_start", "<= F.lit(rule.timeout)", "< F.lit(rule.timeout)", cases_of_the_rule
     ),
     "at one instant the native counts first": Mutation(
         sessions, "_in_order", 'F.desc("is_user_action")', '"is_user_action"', cases_of_the_rule
@@ -110,25 +110,24 @@ MUTATIONS = {
         sessions, "_one_row_per_event", '.where(~F.col("repeats_previous"))', "", cases_of_the_rule
     ),
     "whole seconds": Mutation(
-        sessions, "_with_session_start", 'gap = F.col("timestamp") - F.col("previous_action")',
+        sessions, "with_session_start", 'gap = F.col("timestamp") - F.col("previous_action")',
         'gap = F.date_trunc("second", "timestamp") - F.date_trunc("second", "previous_action")', cases_of_the_rule,
     ),
     "right edge closed at D": Mutation(
-        applications, "_changes", 'stored.where(F.col("pdate") >= min(row["first_date"] for row in measured))',
-        'stored.where(F.col("pdate").between(min(row["first_date"] for row in measured), min(days)))',
+        applications, "_changes", 'F.col("pdate") >= first_date', 'F.col("pdate").between(first_date, min(days))',
         cases_of_deliveries,
     ),
     "no seed": Mutation(
         sessions, "_stored_context", "can_change | seeds_a_session", "can_change", cases_of_deliveries
     ),
     "the seed loses its session": Mutation(
-        sessions, "_with_session_start", 'F.col("stored_session_start")).when(', 'F.col("timestamp")).when(', histories
+        sessions, "with_session_start", 'F.col("stored_session_start")).when(', 'F.col("timestamp")).when(', histories
     ),
     "prune bound without T": Mutation(
         applications, "_measure", 'F.min("timestamp") - F.lit(rule.timeout)', 'F.min("timestamp")', long_session
     ),
     "MERGE bound at D": Mutation(
-        applications, "_merge", 'max(row["last"] for row in counts)', "min(run.days)", cases_of_deliveries
+        numbers, "count_changes", 'max(row["last"] for row in counts)', "min(run.days)", cases_of_deliveries
     ),
     "update guard without NULL-safety": Mutation(
         sessions, "_change", '.eqNullSafe(F.col("stored_session_start"))', '.__eq__(F.col("stored_session_start"))',

@@ -1,13 +1,12 @@
 """Damaged tables: each kind of damage is found, on its day, and nothing else is.
 
-Each case has an arrival day and a user of its own in one lake. Its rows are damaged after the days were applied; then all days are
-inspected at once, as in a range run.
+Each case has an arrival day and a user of its own in one lake. Its rows are damaged after the days were applied; then
+all days are inspected at once, as in a range run.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
-from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
@@ -115,6 +114,8 @@ OF_BATCHES = {"every_event_is_there", "first_arrival_is_held"}
 
 @dataclass
 class Damaged:
+    """The lake, and what was found in it."""
+
     lake: Lake
     found: dict[date, Inspection]
 

@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "sessions_assets"
 # From the ground up: a room may import those before it.
 ROOMS = (
+    "progress",
     "events",
     "landing",
     "formats",
@@ -23,8 +24,12 @@ ROOMS = (
     "applications",
     "upkeep",
     "inspections",
+    "previews",
+    "pictures",
     "settings",
     "resources",
+    "runs",
+    "metadata",
     "assets",
     "findings",
     "checks",
@@ -32,21 +37,9 @@ ROOMS = (
     "sensors",
     "definitions",
 )
-SHELL = {"assets", "findings", "checks", "jobs", "sensors", "definitions"}
+SHELL = {"runs", "metadata", "assets", "findings", "checks", "jobs", "sensors", "definitions"}
 KNOW_DAGSTER = {"resources", *SHELL}
-KNOW_NO_SPARK = {"landing", "tables", "ledger", "snapshots", "settings", *SHELL}
-    "landing",
-    "tables",
-    "ledger",
-    "snapshots",
-    "settings",
-    "assets",
-    "findings",
-    "checks",
-    "jobs",
-    "sensors",
-    "definitions",
-}
+KNOW_NO_SPARK = {"progress", "pictures", "landing", "tables", "ledger", "snapshots", "settings", *SHELL}
 
 
 def imports(room: str) -> set[str]:

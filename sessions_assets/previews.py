@@ -1,0 +1,74 @@
+"""What materializing a day again would change of the stored sessions, found without writing anything.
+
+Knows the order of reads. Must not know Dagster, the environment or how a session is computed.
+Source of the rules: S14 to S17, S19.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.applications import check_rule, compute
+from sessions_assets.deliveries import read
+from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
+from sessions_assets.formats import reading
+from sessions_assets.lake import Lake
+from sessions_assets.landing import DeliveryError, Landing
+from sessions_assets.numbers import AppliedDay, AppliedRun
+from sessions_assets.sessions import DELETE, INSERT, UPDATE, SessionRule
+from sessions_assets.tables import ODS_SESSIONS
+
+SHOWN = 20
+"""So many of the sessions that would change are shown."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run would do.
+
+    Attributes:
+        run: its numbers; `version` is that of the table which was read.
+        sessions_touched: how many sessions, and how many moves of rows between sessions, would change.
+        sessions: the first of them, by user, product and start, as column -> value: `session_before` and
+            `session_after` are starts, None: in no session or not stored; numbers of rows by change.
+    """
+
+    run: AppliedRun
+    sessions_touched: int
+    sessions: list[dict[str, Any]]
+
+
+def preview(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int, rule: SessionRule) -> Preview:
+    """Compute what landing and applying these days, as their batches lie in the landing now, would change.
+
+    Raises:
+        DeliveryError: no day has a batch, or a batch cannot be taken.
+        ClosedDayError: a day has expired (S21).
+        LakeError: ods_sessions was never made, or was built under another rule (S22).
+    """
+    deliveries = landing.find(days)
+    if not deliveries:
+        raise DeliveryError(landing.missing(days[0]))
+    lake.ledger.check_open(deliveries)
+    run = AppliedRun({day: AppliedDay(0) for day in deliveries}, version=lake.version(ODS_SESSIONS))
+    check_rule(lake, rule)
+    rows, _ = read(lake, landing, deliveries, lateness_days)
+    batch = rows.where(F.col("reason").isNull()).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
+    with reading():
+        changed = compute(lake, batch, run, rule)
+    return Preview(run, 0, []) if changed is None else Preview(run, *_sessions(changed))
+
+
+def _sessions(changed: DataFrame) -> tuple[int, list[dict[str, Any]]]:
+    after = F.when(F.col("change") != DELETE, F.col("session_start")).alias("session_after")
+    rows = (F.count_if(F.col("change") == change).alias(f"rows_{change}") for change in (INSERT, UPDATE, DELETE))
+    moves = (
+        changed.groupBy(*KEY_COLUMNS, F.col("stored_session_start").alias("session_before"), after)
+        .agg(*rows)
+        .orderBy(*KEY_COLUMNS, F.coalesce("session_after", "session_before"), "session_before")
+    )
+    return moves.count(), [row.asDict() for row in moves.limit(SHOWN).collect()]
