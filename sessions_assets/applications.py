@@ -72,7 +72,8 @@ def compute(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) ->
     with phase("read") as say:
         measured = _measure(batch, _stored_of_days(lake, run), rule)
         count_measured(run, measured)
-        say(f"{sum(day.rows_accepted for day in run.days.values())} rows of {len(run.days)} batches")
+        rows = sum(sum(day.late_by_days.values()) for day in run.days.values())
+        say(f"{rows} rows of {len(run.days)} batches")
     if not measured:
         return None
     with phase("compute") as say:

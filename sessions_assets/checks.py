@@ -21,7 +21,7 @@ from sessions_assets.resources import LakeResource, SessionRuleResource, SparkRe
 from sessions_assets.runs import step
 from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
-from sessions_assets.violations import DUPLICATE, RECOMPUTED, VIOLATIONS
+from sessions_assets.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
 
 CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "batch_not_empty"
 WINDOW, LATE_SHARE = "window_complete", "late_share"
@@ -126,7 +126,7 @@ def _of_the_sessions(day: date, found: Inspection, entries: Mapping[date, Entry]
     for check in VIOLATIONS:
         metadata: dict[str, Any] = {"rows": found.broken.get(check, 0), **judged}
         if check in found.broken:
-            metadata["examples"] = of_rows(found.examples[check])
+            metadata["examples"] = of_rows(found.examples[check], ROW_COLUMNS)
         yield Finding(check, day, check not in found.broken, metadata)
 
 

@@ -14,10 +14,11 @@ from sessions_assets.assets import RAW_POOL, SESSIONS_POOL, arrival_days
 from sessions_assets.inspections import inspect_all
 from sessions_assets.landing import DeliveryError
 from sessions_assets.metadata import of_changes, of_rows
-from sessions_assets.previews import preview
+from sessions_assets.previews import MOVE_COLUMNS, preview
 from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
 from sessions_assets.runs import step
 from sessions_assets.settings import Settings
+from sessions_assets.violations import ROW_COLUMNS
 
 
 class ExpiryConfig(dg.Config):
@@ -73,7 +74,7 @@ def judge_all_sessions(
     if broken:
         raise dg.Failure(
             description=f"ods_sessions breaks the rule: {', '.join(f'{n} rows {name}' for name, n in broken.items())}",
-            metadata={name: of_rows(rows) for name, rows in found.examples.items()},
+            metadata={name: of_rows(rows, ROW_COLUMNS) for name, rows in found.examples.items()},
             allow_retries=False,
         )
     context.add_output_metadata({"rows_judged": found.rows_judged})
@@ -93,7 +94,11 @@ def preview_a_day(
     with step(context.log):
         found = preview(opened, landing.open(), [day], session_rule.lateness_days, session_rule.rule)
     context.add_output_metadata(
-        {**of_changes(found.run), "sessions_touched": found.sessions_touched, "sessions": of_rows(found.sessions)}
+        {
+            **of_changes(found.run),
+            "sessions_touched": found.sessions_touched,
+            "sessions": of_rows(found.sessions, MOVE_COLUMNS),
+        }
     )
 
 

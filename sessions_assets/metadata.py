@@ -51,12 +51,11 @@ def of_run(seconds: float, spark_ui: str | None) -> dict[str, Any]:
     return {"seconds": seconds, **({"spark_ui": dg.MetadataValue.url(spark_ui)} if spark_ui else {})}
 
 
-def of_rows(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+def of_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
     """Show rows as a table; everything in it is text, as it would be written in SQL."""
-    records = [
-        dg.TableRecord({name: "NULL" if value is None else str(value) for name, value in row.items()}) for row in rows
-    ]
-    return dg.MetadataValue.table(records)
+    written = [{name: "NULL" if row[name] is None else str(row[name]) for name in columns} for row in rows]
+    schema = dg.TableSchema([dg.TableColumn(name) for name in columns])
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in written], schema)
 
 
 def of_landed(landed: LandedDay) -> dict[str, Any]:

@@ -26,6 +26,10 @@ SHOWN = 20
 """So many of the sessions that would change are shown."""
 
 
+MOVE_COLUMNS = (*KEY_COLUMNS, "session_before", "session_after", "rows_inserted", "rows_changed", "rows_removed")
+"""What is shown of them: starts of sessions (NULL: in none, or not stored), and numbers of rows by change."""
+
+
 @dataclass(frozen=True)
 class Preview:
     """What a run would do.
@@ -33,8 +37,7 @@ class Preview:
     Attributes:
         run: its numbers; `version` is that of the table which was read.
         sessions_touched: how many sessions, and how many moves of rows between sessions, would change.
-        sessions: the first of them, by user, product and start, as column -> value: `session_before` and
-            `session_after` are starts, None: in no session or not stored; numbers of rows by change.
+        sessions: the first of them, by user, product and start, as `MOVE_COLUMNS` -> value.
     """
 
     run: AppliedRun
@@ -60,10 +63,10 @@ def preview(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: i
     batch = rows.where(F.col("reason").isNull()).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
     with reading():
         changed = compute(lake, batch, run, rule)
-    return Preview(run, 0, []) if changed is None else Preview(run, *_sessions(changed))
+    return Preview(run, 0, []) if changed is None else Preview(run, *_moves(changed))
 
 
-def _sessions(changed: DataFrame) -> tuple[int, list[dict[str, Any]]]:
+def _moves(changed: DataFrame) -> tuple[int, list[dict[str, Any]]]:
     after = F.when(F.col("change") != DELETE, F.col("session_start")).alias("session_after")
     rows = (F.count_if(F.col("change") == change).alias(f"rows_{change}") for change in (INSERT, UPDATE, DELETE))
     moves = (

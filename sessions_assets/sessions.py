@@ -73,19 +73,19 @@ class SessionRule:
         }
 
 
-def _in_order() -> WindowSpec:
+def in_order() -> WindowSpec:
     """Read a key by time; at one instant the action counts as first (S5)."""
     return Window.partitionBy(*KEY_COLUMNS).orderBy("timestamp", F.desc("is_user_action"), "event_id")
 
 
 def before() -> WindowSpec:
     """Look from a row at all rows of its key before it."""
-    return _in_order().rowsBetween(Window.unboundedPreceding, -1)
+    return in_order().rowsBetween(Window.unboundedPreceding, -1)
 
 
 def until_now() -> WindowSpec:
     """Look from a row at all rows of its key before it, and at itself."""
-    return _in_order().rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    return in_order().rowsBetween(Window.unboundedPreceding, Window.currentRow)
 
 
 def _until_this_instant() -> WindowSpec:
@@ -218,13 +218,12 @@ def _sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
 
 def _one_row_per_event(timeline: DataFrame) -> DataFrame:
     """Keep the first row of each event (S1) with the least arrival day that holds it."""
-    repeats_previous = is_same_event(F.lag)
-    next_arrival = F.when(is_same_event(F.lead), F.lead("arrival").over(repeats()))
+    of_one_event = in_order().rangeBetween(Window.currentRow, Window.currentRow)
     return (
         timeline.withColumns(
             {
-                "repeats_previous": repeats_previous,
-                "least_arrival": F.least("arrival", next_arrival),
+                "repeats_previous": is_same_event(F.lag),
+                "least_arrival": F.min("arrival").over(of_one_event),
             }
         )
         .where(~F.col("repeats_previous"))

@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.lake import Lake
 from sessions_assets.resources import SparkResource
+from sessions_assets_tests.deployment import FIRST, LAST, Deployment, Sample
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,3 +52,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 @pytest.fixture
 def lake(spark: SparkSession, tmp_path: Path) -> Lake:
     return Lake(spark, str(tmp_path / "lake"))
+
+
+@pytest.fixture(scope="session")
+def sample(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """The sample days as one range run; who changes something works on a copy."""
+    deployment = Deployment(spark, tmp_path_factory.mktemp("sample") / "lake")
+    return deployment, deployment.materialize(FIRST, LAST)

@@ -2,14 +2,11 @@
 
 import random
 import shutil
-from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
@@ -17,77 +14,9 @@ from sessions_assets.lake import Lake
 from sessions_assets.sessions import SessionRule, all_sessions
 from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets_tests.deployment import DAYS, Deployment, Sample, failure_of, metadata
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.tables import day, event, session_rows, stored_rows, write_batches
-
-BATCHES = Path(__file__).parent.parent / "batches"
-FIRST, LAST = date(2025, 3, 10), date(2025, 3, 23)
-DAYS = [FIRST + timedelta(days=number) for number in range(14)]
-
-
-class Deployment:
-    """Definitions for one landing and one lake, with a Dagster instance of their own."""
-
-    def __init__(self, spark: SparkSession, lake: Path, landing: Path = BATCHES, **settings: Any) -> None:  # noqa: ANN401 - passed on
-        self.folder = lake
-        self.lake = Lake(spark, str(lake))
-        self.definitions = build_definitions(Settings(landing=str(landing), lake=str(lake), **settings))
-        self.instance = dg.DagsterInstance.ephemeral(tempdir=str(lake.parent))
-
-    def materialize(
-        self, first: date, last: date | None = None, *, only: Sequence[str] = ("raw_events", "ods_sessions")
-    ) -> dg.ExecuteInProcessResult:
-        """Materialize one day, or a range of days in one run."""
-        job = self.definitions.resolve_implicit_global_asset_job_def()
-        selection = [dg.AssetKey(name) for name in only]
-        if last is None:
-            return job.execute_in_process(
-                instance=self.instance,
-                partition_key=first.isoformat(),
-                asset_selection=selection,
-                raise_on_error=False,
-            )
-        ends = {ASSET_PARTITION_RANGE_START_TAG: f"{first}", ASSET_PARTITION_RANGE_END_TAG: f"{last}"}
-        return job.execute_in_process(
-            instance=self.instance, tags=ends, asset_selection=selection, raise_on_error=False
-        )
-
-    def start(self, job: str, config: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run a job that is not of the assets; give the numbers it leaves."""
-        resolved = self.definitions.resolve_job_def(job)
-        (step,) = resolved.nodes
-        ops = {step.name: {"config": config}} if config else {}
-        result = resolved.execute_in_process(instance=self.instance, run_config={"ops": ops})
-        (output,) = (event for event in result.all_events if event.is_successful_output)
-        return {name: value.value for name, value in output.step_output_data.metadata.items()}
-
-
-Sample = tuple[Deployment, dg.ExecuteInProcessResult]
-
-
-def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | None, dict[str, Any]]:
-    """Give the metadata of each day that a run materialized."""
-    return {
-        m.partition: {name: value.value for name, value in m.metadata.items()}
-        for m in result.asset_materializations_for_node(asset)
-    }
-
-
-def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    """Give the description of the failure of a run."""
-    assert not result.success
-    data = next(event.step_failure_data for event in result.all_events if event.is_step_failure)
-    assert data.user_failure_data is not None
-    return str(data.user_failure_data.description)
-
-
-@pytest.fixture(scope="module")
-def sample(
-    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Deployment, dg.ExecuteInProcessResult]:
-    """The sample days as one range run."""
-    deployment = Deployment(spark, tmp_path_factory.mktemp("sample") / "lake")
-    return deployment, deployment.materialize(FIRST, LAST)
 
 
 def accepted(lake: Lake) -> dict[date, list[Event]]:
@@ -206,39 +135,6 @@ def test_settings_reach_the_rule(spark: SparkSession, tmp_path: Path) -> None:
         batches[day(0)][1].timestamp,
         batches[day(0)][1].timestamp,
     ]
-
-
-def test_the_jobs_beside_the_daily_flow(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
-    """Another rule is refused until the rebuild; expiry and compaction say what they did, and are done once."""
-    shutil.copytree(sample[0].folder, tmp_path / "lake")
-    deployment = Deployment(spark, tmp_path / "lake", timeout=timedelta(seconds=60))
-    assert "-j rebuild_sessions" in failure_of(deployment.materialize(LAST, only=["ods_sessions"]))
-
-    rebuilt = deployment.start("rebuild_sessions")
-    assert (rebuilt["before/events"], rebuilt["before/sessions"], rebuilt["before/empty"]) == (9675, 1576, 457)
-    assert (rebuilt["after/events"], rebuilt["after/sessions"] > 1576, rebuilt["after/empty"] > 457) == (
-        9675,
-        True,
-        True,
-    )
-    assert deployment.materialize(LAST, only=["ods_sessions"]).success
-    bulk = all_sessions(deployment.lake.read(RAW_EVENTS), SessionRule(timeout=timedelta(seconds=60)))
-    table = stored_rows(deployment.lake)
-    assert table == session_rows(bulk)
-
-    expired = {"expired_days": 2, "days": "2025-03-10, 2025-03-11"}
-    assert deployment.start("expire_raw", {"retention_days": 11}) == expired
-    assert deployment.start("expire_raw", {"retention_days": 11}) == {"expired_days": 0, "days": "none"}
-    assert "cannot be landed or applied again" in failure_of(deployment.materialize(FIRST))
-    assert deployment.start("compact_sessions")["compacted_dates"] == 0
-    assert stored_rows(deployment.lake) == table
-
-
-def test_expiry_and_compaction_start_daily() -> None:
-    definitions = build_definitions(Settings())
-    schedules = {schedule.job_name: schedule for schedule in definitions.schedules or []}
-    assert set(schedules) == {"expire_raw", "compact_sessions"}
-    assert {schedule.default_status for schedule in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
 
 
 def test_ods_depends_on_six_days_of_raw() -> None:

@@ -1,4 +1,7 @@
-"""The asset checks of raw_events: each day has its own state, and each check has a table on which it fails."""
+"""The asset checks: each day has its own state, in single and in range runs, and each check a case in which it fails.
+
+What breaks the rule in stored rows has its own tests, in `test_violations`.
+"""
 
 from datetime import date
 from pathlib import Path
@@ -7,31 +10,38 @@ import dagster as dg
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.tables import RAW_EVENTS
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
+from sessions_assets.violations import VIOLATIONS
+from sessions_assets_tests.deployment import Deployment, failure_of
 from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import at, day, event, write_batches
-from sessions_assets_tests.test_assets import Deployment
 
-CHECKS = ("conservation", "quarantine_rate", "batch_not_empty")
+CHECKS = {
+    "raw_events": ["conservation", "quarantine_rate", "batch_not_empty"],
+    "ods_sessions": [*VIOLATIONS, "window_complete", "late_share"],
+}
 GOOD, BAD = "SUCCEEDED", "FAILED"
 DAYS = [day(0), day(1), day(2)]
 
 
 def states(deployment: Deployment, check: str) -> dict[date, str]:
     """Give the state that the UI shows of each day that has one, and that it is about the newest materialization."""
-    key = dg.AssetCheckKey(dg.AssetKey("raw_events"), check)
+    (asset,) = (asset for asset, checks in CHECKS.items() if check in checks)
+    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
     found = deployment.instance.event_log_storage.get_asset_check_partition_info([key])
     of_days = [state for state in found if state.partition_key]
     assert all(s.latest_target_materialization_storage_id == s.latest_materialization_storage_id for s in of_days)
     return {date.fromisoformat(str(s.partition_key)): s.latest_execution_status.value for s in of_days}
 
 
-def check_again(deployment: Deployment, arrival: date) -> None:
+def check_again(deployment: Deployment, arrival: date, asset: str = "raw_events") -> dg.ExecuteInProcessResult:
     """Run the checks of a day alone."""
     job = deployment.definitions.resolve_implicit_global_asset_job_def()
-    keys = frozenset(dg.AssetCheckKey(dg.AssetKey("raw_events"), check) for check in CHECKS)
+    keys = frozenset(dg.AssetCheckKey(dg.AssetKey(asset), check) for check in CHECKS[asset])
     alone = job.get_subset(asset_selection=frozenset(), asset_check_selection=keys)
-    alone.execute_in_process(instance=deployment.instance, partition_key=arrival.isoformat(), raise_on_error=False)
+    return alone.execute_in_process(
+        instance=deployment.instance, partition_key=arrival.isoformat(), raise_on_error=False
+    )
 
 
 @pytest.fixture
@@ -64,3 +74,72 @@ def test_a_day_without_a_batch_is_a_warning_of_its_own(deployment: Deployment) -
     days = [*DAYS, day(3), day(4)]
     assert states(deployment, "conservation") == dict.fromkeys(days, GOOD)
     assert states(deployment, "batch_not_empty") == dict(zip(days, [GOOD, BAD, GOOD, BAD, BAD], strict=True))
+
+
+def results(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    """Give what each check said of the one day of a run."""
+    return {evaluation.check_name: evaluation for evaluation in run.get_asset_check_evaluations()}
+
+
+def test_a_range_with_one_bad_day_shows_which(spark: SparkSession, tmp_path: Path) -> None:
+    """A row that stands twice belongs to one day; the run fails, that day is red and the others are green."""
+    batches = {day(n): [event("a", "10:00", n, user=f"u{n}"), event("x", "10:01", n, user=f"u{n}")] for n in range(3)}
+    write_batches(tmp_path / "landing", batches)
+    deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
+    assert deployment.materialize(day(0), day(2)).success
+    for check in CHECKS["ods_sessions"]:
+        assert states(deployment, check) == dict.fromkeys(DAYS, GOOD)
+    stored = deployment.lake.read(ODS_SESSIONS)
+    stored.where("user_id = 'u1' AND event_id = 'x'").write.format("delta").mode("append").save(
+        deployment.lake.path(ODS_SESSIONS)
+    )
+
+    assert not deployment.materialize(day(0), day(2)).success
+
+    assert states(deployment, "one_row_per_event") == {day(0): GOOD, day(1): BAD, day(2): GOOD}
+    for check in CHECKS["ods_sessions"][1:]:
+        assert states(deployment, check) == dict.fromkeys(DAYS, GOOD)
+    alone = results(check_again(deployment, day(1), "ods_sessions"))
+    twice = alone.pop("one_row_per_event")
+    assert (twice.passed, twice.blocking, twice.metadata["rows"].value) == (False, True, 1)
+    (shown,) = twice.metadata["examples"].value.records
+    assert shown.data == {
+        "user_id": "u1", "event_id": "x", "product_code": "I", "timestamp": "2025-03-11 10:01:00",
+        "is_user_action": "False", "session_id": "u1#I#2025-03-11 10:00:00", "session_start": "2025-03-11 10:00:00",
+        "first_updated_at": "2025-03-11", "pdate": "2025-03-11",
+    }  # fmt: skip
+    assert all(evaluation.passed for evaluation in alone.values())
+
+
+def test_late_rows_and_missing_days_are_warnings(spark: SparkSession, tmp_path: Path) -> None:
+    """More late rows than the share of the settings, and a window with holes: shown, and nothing is stopped."""
+    batches = {day(0): [event("a", "10:00")], day(2): [event("b", "10:00", 2), event("c", "10:00", 1)]}
+    write_batches(tmp_path / "landing", batches)
+    deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing", late_warn_share=0.4)
+    assert deployment.materialize(day(0)).success
+    checked = results(deployment.materialize(day(2)))
+    late, window = checked["late_share"], checked["window_complete"]
+    assert (late.passed, late.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert {name: late.metadata[name].value for name in ("share", "rows_late", "rows_accepted")} == {
+        "share": 0.5, "rows_late": 1, "rows_accepted": 2,
+    }  # fmt: skip
+    assert (window.passed, window.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert window.metadata["missing"].value == "2025-03-11"
+    assert {name for name, evaluation in checked.items() if not evaluation.passed} == {"late_share", "window_complete"}
+
+
+def test_a_day_whose_raw_rows_have_expired_is_judged_by_what_is_stored(spark: SparkSession, tmp_path: Path) -> None:
+    """Its batch is gone, so nothing can be missing; its sessions are still looked at."""
+    write_batches(tmp_path / "landing", {day(0): [event("a", "10:00")], day(20): [event("a", "10:00", 20)]})
+    deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
+    assert deployment.materialize(day(0)).success
+    assert deployment.materialize(day(20)).success
+    assert deployment.start("expire_raw")["days"] == "2025-03-10"
+    alone = results(check_again(deployment, day(0), "ods_sessions"))
+    assert {evaluation.passed for evaluation in alone.values()} == {True}
+    assert alone["one_row_per_event"].metadata["rows_judged"].value == 2
+
+
+def test_checks_before_the_first_run_say_what_is_missing(spark: SparkSession, tmp_path: Path) -> None:
+    deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
+    assert "ods_sessions does not exist" in failure_of(check_again(deployment, day(0), "ods_sessions"))

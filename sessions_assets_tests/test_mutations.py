@@ -104,7 +104,7 @@ MUTATIONS = {
         sessions, "with_session_start", "<= F.lit(rule.timeout)", "< F.lit(rule.timeout)", cases_of_the_rule
     ),
     "at one instant the native counts first": Mutation(
-        sessions, "_in_order", 'F.desc("is_user_action")', '"is_user_action"', cases_of_the_rule
+        sessions, "in_order", 'F.desc("is_user_action")', '"is_user_action"', cases_of_the_rule
     ),
     "duplicates are kept": Mutation(
         sessions, "_one_row_per_event", '.where(~F.col("repeats_previous"))', "", cases_of_the_rule

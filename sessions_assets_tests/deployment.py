@@ -1,0 +1,85 @@
+"""A deployment under test: real definitions, a landing, a lake, an instance of its own; and how its runs are read."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from pyspark.sql import SparkSession
+
+from sessions_assets.definitions import build_definitions
+from sessions_assets.lake import Lake
+from sessions_assets.settings import Settings
+
+BATCHES = Path(__file__).parent.parent / "batches"
+FIRST, LAST = date(2025, 3, 10), date(2025, 3, 23)
+DAYS = [FIRST + timedelta(days=number) for number in range(14)]
+
+
+class Deployment:
+    """Definitions for one landing and one lake, with a Dagster instance of their own."""
+
+    def __init__(self, spark: SparkSession, lake: Path, landing: Path = BATCHES, **settings: Any) -> None:  # noqa: ANN401 - passed on
+        self.folder = lake
+        self.lake = Lake(spark, str(lake))
+        self.definitions = build_definitions(Settings(landing=str(landing), lake=str(lake), **settings))
+        self.instance = dg.DagsterInstance.ephemeral(tempdir=str(lake.parent))
+
+    def materialize(
+        self, first: date, last: date | None = None, *, only: Sequence[str] = ("raw_events", "ods_sessions")
+    ) -> dg.ExecuteInProcessResult:
+        """Materialize one day, or a range of days in one run."""
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        selection = [dg.AssetKey(name) for name in only]
+        if last is None:
+            return job.execute_in_process(
+                instance=self.instance,
+                partition_key=first.isoformat(),
+                asset_selection=selection,
+                raise_on_error=False,
+            )
+        ends = {ASSET_PARTITION_RANGE_START_TAG: f"{first}", ASSET_PARTITION_RANGE_END_TAG: f"{last}"}
+        return job.execute_in_process(
+            instance=self.instance, tags=ends, asset_selection=selection, raise_on_error=False
+        )
+
+    def run_job(
+        self, job: str, config: dict[str, Any] | None = None, day: date | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job that is not of the assets."""
+        resolved = self.definitions.resolve_job_def(job)
+        (step,) = resolved.nodes
+        return resolved.execute_in_process(
+            instance=self.instance,
+            run_config={"ops": {step.name: {"config": config}}} if config else {},
+            partition_key=day.isoformat() if day else None,
+            raise_on_error=False,
+        )
+
+    def start(self, job: str, config: dict[str, Any] | None = None, day: date | None = None) -> dict[str, Any]:
+        """Run a job that succeeds; give the numbers it leaves."""
+        result = self.run_job(job, config, day)
+        assert result.success
+        (output,) = (event for event in result.all_events if event.is_successful_output)
+        return {name: value.value for name, value in output.step_output_data.metadata.items()}
+
+
+Sample = tuple[Deployment, dg.ExecuteInProcessResult]
+
+
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | None, dict[str, Any]]:
+    """Give the metadata of each day that a run materialized."""
+    return {
+        m.partition: {name: value.value for name, value in m.metadata.items()}
+        for m in result.asset_materializations_for_node(asset)
+    }
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """Give the description of the failure of a run."""
+    assert not result.success
+    data = next(event.step_failure_data for event in result.all_events if event.is_step_failure)
+    assert data.user_failure_data is not None
+    return str(data.user_failure_data.description)
