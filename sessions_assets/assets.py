@@ -67,13 +67,13 @@ def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         lake: LakeResource,
         landing: LandingResource,
         session_rule: SessionRuleResource,
-    ) -> dg.MaterializeResult[None]:
+    ) -> None:
         """The batch of the day as delivered, duplicates kept; rows that are no event go to raw_quarantine."""
         days = _days(context)
         with step(context.log) as seconds:
             landed = land(lake.open(pyspark.spark_session), landing.open(), days, session_rule.lateness_days)
-            _show(context, days, {day: of_landed(numbers) for day, numbers in landed.items()})
-            return dg.MaterializeResult(metadata=of_run(seconds(), pyspark.ui_address))
+        whole = of_run(seconds(), pyspark.ui_address)
+        _show(context, days, {day: of_landed(numbers) for day, numbers in landed.items()}, whole)
 
     return raw_events
 
@@ -88,22 +88,22 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
         group_name="sessions",
         kinds={"pyspark", "deltalake"},
         owners=["team:sessions"],
-        metadata={**of_table(ODS_SESSIONS), **lineage_of_sessions()},
+        metadata=of_table(ODS_SESSIONS),
     )
     def ods_sessions(
         context: dg.AssetExecutionContext,
         pyspark: SparkResource,
         lake: LakeResource,
         session_rule: SessionRuleResource,
-    ) -> dg.MaterializeResult[None]:
+    ) -> None:
         """Every event once, with its session; what the batch of the day changes, whatever date it speaks of."""
         days = _days(context)
         with step(context.log) as seconds:
             opened = lake.open(pyspark.spark_session)
             run = apply(opened, days, session_rule.rule)
             hours = sessions_by_hour(opened.read(ODS_SESSIONS, run.version), run.days)
-            _show(context, days, {day: of_applied(run, day, hours[day]) for day in run.days})
-            return dg.MaterializeResult(metadata={**of_changes(run), **of_run(seconds(), pyspark.ui_address)})
+        whole = {**of_changes(run), **of_run(seconds(), pyspark.ui_address), **lineage_of_sessions()}
+        _show(context, days, {day: of_applied(run, day, hours[day]) for day in run.days}, whole)
 
     return ods_sessions
 
@@ -112,10 +112,15 @@ def _days(context: dg.AssetExecutionContext) -> list[date]:
     return sorted(date.fromisoformat(key) for key in context.partition_keys)
 
 
-def _show(context: dg.AssetExecutionContext, days: Sequence[date], numbers: Mapping[date, dict[str, Any]]) -> None:
-    """Put the numbers of each day on its own partition, and say which days had no batch."""
+def _show(
+    context: dg.AssetExecutionContext,
+    days: Sequence[date],
+    numbers: Mapping[date, Mapping[str, Any]],
+    whole: Mapping[str, Any],
+) -> None:
+    """Put the numbers of each day on its own partition, then those of the whole run; say which days had no batch."""
     for day in days:
         if day not in numbers:
             context.log.warning("%s: no batch was delivered, nothing was done for it", day)
-        metadata = {"delivered": day in numbers, **numbers.get(day, {})}
+        metadata = {**numbers.get(day, {}), "delivered": day in numbers, **whole}
         context.add_asset_metadata(metadata, partition_key=day.isoformat())

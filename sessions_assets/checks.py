@@ -6,7 +6,7 @@ Source of the rules: S8, S12, S13 (quarantine), S20 (empty is not missing), S11 
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,11 +14,13 @@ import dagster as dg
 
 from sessions_assets.assets import arrival_days
 from sessions_assets.findings import Finding, days_of_run, report
-from sessions_assets.inspections import Inspection, inspect
+from sessions_assets.inspections import Inspection, inspect, inspect_all
+from sessions_assets.lake import Lake
 from sessions_assets.ledger import Entry
 from sessions_assets.metadata import of_rows
 from sessions_assets.resources import LakeResource, SessionRuleResource, SparkResource
 from sessions_assets.runs import step
+from sessions_assets.sessions import SessionRule
 from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
@@ -48,7 +50,7 @@ def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, settings: Settings
         """Compare the ledger with what the tables know of their files: no row is read."""
         asked = days_of_run(context, days)
         entries = lake.ledger().entries(asked)
-        kept = [day for day in asked if day not in entries or not entries[day].expired_at]
+        kept = [day for day in asked or entries if day not in entries or not entries[day].expired_at]
         findings = [
             finding
             for day in kept
@@ -78,16 +80,9 @@ def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, settings: Settin
         asked = days_of_run(context, days)
         entries = lake.ledger().entries()
         with step(context.log):
-            inspected = inspect(lake.open(pyspark.spark_session), asked, session_rule.rule)
-        findings = [
-            finding
-            for day, found in inspected.items()
-            for finding in (
-                *_of_the_sessions(day, found, entries),
-                _of_the_window(day, entries, settings),
-                _of_lateness(day, found, settings.late_warn_share),
-            )
-        ]
+            opened = lake.open(pyspark.spark_session)
+            inspected = _inspected(opened, asked, session_rule.rule)
+        findings = [finding for day, found in inspected for finding in _of_a_day(day, found, entries, settings)]
         yield from report(context, ODS_SESSIONS.name, findings)
 
     return checks_of_ods_sessions
@@ -121,8 +116,20 @@ def _of_a_batch(day: date, entry: Entry | None, lake: LakeResource, most: float)
     yield Finding(NOT_EMPTY, day, delivered > 0, counts, warn)
 
 
-def _of_the_sessions(day: date, found: Inspection, entries: Mapping[date, Entry]) -> Iterator[Finding]:
-    judged = {"delivered": day in entries, "rows_judged": found.rows_judged}
+def _inspected(lake: Lake, days: Sequence[date] | None, rule: SessionRule) -> list[tuple[date | None, Inspection]]:
+    return [(None, inspect_all(lake, rule))] if days is None else [*inspect(lake, days, rule).items()]
+
+
+def _of_a_day(
+    day: date | None, found: Inspection, entries: Mapping[date, Entry], settings: Settings
+) -> Iterator[Finding]:
+    yield from _of_the_sessions(day, found, entries)
+    yield _of_the_window(day, entries, settings)
+    yield _of_lateness(day, found, settings.late_warn_share)
+
+
+def _of_the_sessions(day: date | None, found: Inspection, entries: Mapping[date, Entry]) -> Iterator[Finding]:
+    judged = {"delivered": day is None or day in entries, "rows_judged": found.rows_judged}
     for check in VIOLATIONS:
         metadata: dict[str, Any] = {"rows": found.broken.get(check, 0), **judged}
         if check in found.broken:
@@ -130,14 +137,16 @@ def _of_the_sessions(day: date, found: Inspection, entries: Mapping[date, Entry]
         yield Finding(check, day, check not in found.broken, metadata)
 
 
-def _of_the_window(day: date, entries: Mapping[date, Entry], settings: Settings) -> Finding:
-    window = [day - timedelta(days=back) for back in range(settings.lateness_days, -1, -1)]
+def _of_the_window(day: date | None, entries: Mapping[date, Entry], settings: Settings) -> Finding:
+    last = day or max(entries, default=settings.first_day)
+    first = day - timedelta(days=settings.lateness_days) if day else min(entries, default=settings.first_day)
+    window = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     missing = [other for other in window if other >= settings.first_day and other not in entries]
     metadata = {"days_missing": len(missing), "missing": ", ".join(map(str, missing)) or "none"}
     return Finding(WINDOW, day, not missing, metadata, dg.AssetCheckSeverity.WARN)
 
 
-def _of_lateness(day: date, found: Inspection, most: float) -> Finding:
+def _of_lateness(day: date | None, found: Inspection, most: float) -> Finding:
     share = found.rows_late / max(found.rows_accepted, 1)
     metadata = {"share": round(share, 4), "rows_late": found.rows_late, "rows_accepted": found.rows_accepted}
     return Finding(LATE_SHARE, day, share <= most, metadata, dg.AssetCheckSeverity.WARN)

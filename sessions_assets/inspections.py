@@ -75,14 +75,21 @@ def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, I
 
 
 def inspect_all(lake: Lake, rule: SessionRule) -> Inspection:
-    """Judge the whole table by itself: its sessions computed anew from its events, and each row compared.
+    """Judge the whole table: its sessions computed anew from all its events, and each row compared.
+
+    The batches of days that were applied and have not expired must be in it.
 
     Raises:
         LakeError: ods_sessions was never made.
     """
-    judged = violations_of_all(lake.read(ODS_SESSIONS, lake.version(ODS_SESSIONS)), rule)
+    kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
+    stored = lake.read(ODS_SESSIONS, lake.version(ODS_SESSIONS))
+    judged = violations_of_all(stored, lake.read_days(RAW_EVENTS, kept), kept, rule)
     whole = Inspection()
-    if _count(judged, {None: whole}):
+    with phase("inspect") as say:
+        broken = _count(judged, dict.fromkeys([None, *kept], whole))
+        say(f"{whole.rows_judged} stored rows, {broken} violations")
+    if broken:
         _show(_offending(judged).withColumn("day", F.lit(None)), {None: whole})
     return whole
 
@@ -110,7 +117,8 @@ def _count(judged: DataFrame, found: Mapping[Any, Inspection]) -> int:
     )
     for row in counts:
         if row["day"]:
-            found[row["day"]].rows_accepted, found[row["day"]].rows_late = row["rows"], row["late"]
+            found[row["day"]].rows_accepted += row["rows"]
+            found[row["day"]].rows_late += row["late"]
         else:
             for inspection in found.values():
                 inspection.rows_judged = row["rows"]

@@ -7,6 +7,7 @@ import dataclasses
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
 from sessions_assets import upkeep
@@ -159,8 +160,13 @@ def expect_arrival() -> None:
     look_for_the_batch()
 
 
-def build_jobs(settings: Settings) -> list[dg.JobDefinition]:
+def build_jobs(settings: Settings) -> list[dg.JobDefinition | UnresolvedAssetJobDefinition]:
     """Make the jobs, for the days of the settings."""
+    check_days = dg.define_asset_job(
+        "check_days",
+        dg.AssetSelection.all_asset_checks(),
+        description="Runs the checks of a day alone, without materializing it.",
+    )
 
     @dg.job(
         partitions_def=arrival_days(settings),
@@ -170,7 +176,7 @@ def build_jobs(settings: Settings) -> list[dg.JobDefinition]:
         """Wire the one step."""
         preview_a_day()
 
-    return [expire_raw, compact_sessions, rebuild_sessions, check_sessions, preview_day, expect_arrival]
+    return [expire_raw, compact_sessions, rebuild_sessions, check_days, check_sessions, preview_day, expect_arrival]
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:

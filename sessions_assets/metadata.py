@@ -77,14 +77,14 @@ def of_applied(run: AppliedRun, day: date, sessions_by_hour: Mapping[int, int]) 
     applied = run.days[day]
     seen = applied.events_first_seen
     return {
+        "picture": dg.MetadataValue.md(picture_of_day(day, sessions_by_hour, applied.late_by_days)),
+        "sessions_begun": sum(sessions_by_hour.values()),
         "rows_accepted": applied.rows_accepted,
         "duplicates": applied.duplicates,
         "rows_inserted": applied.rows_inserted,
         "events_first_seen": seen,
         "empty_share": round(applied.empty_events / seen, 4) if seen else 0.0,
         "dagster/partition_row_count": seen,
-        "sessions_begun": sum(sessions_by_hour.values()),
-        "picture": dg.MetadataValue.md(picture_of_day(day, sessions_by_hour, applied.late_by_days)),
     }
 
 

@@ -77,10 +77,10 @@ def violations(
     return _judged(timeline.unionByName(_delivered(batch, rule)), days, rule)
 
 
-def violations_of_all(stored: DataFrame, rule: SessionRule) -> DataFrame:
-    """Judge a whole table by itself; the answer is that of `violations`."""
+def violations_of_all(stored: DataFrame, batches: DataFrame, days: Collection[date], rule: SessionRule) -> DataFrame:
+    """Judge a whole table, and all batches that are known; the answer is that of `violations`."""
     whole = stored.withColumns({"is_seed": F.lit(False), "since": F.lit(None).cast("timestamp")})
-    return _judged(_stored(whole, rule), [], rule)
+    return _judged(_stored(whole, rule).unionByName(_delivered(batches, rule)), days, rule)
 
 
 def _judged(timeline: DataFrame, days: Collection[date], rule: SessionRule) -> DataFrame:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 from pyspark.sql import SparkSession
 
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
@@ -34,13 +35,26 @@ def states(deployment: Deployment, check: str) -> dict[date, str]:
     return {date.fromisoformat(str(s.partition_key)): s.latest_execution_status.value for s in of_days}
 
 
-def check_again(deployment: Deployment, arrival: date, asset: str = "raw_events") -> dg.ExecuteInProcessResult:
-    """Run the checks of a day alone."""
+def of_the_whole(deployment: Deployment, asset: str) -> dict[str, AssetCheckEvaluation]:
+    """Run all checks of an asset as the UI does, without naming a day; give what each then says."""
+    check_again(deployment, None, asset)
+    said = {}
+    for check in CHECKS[asset]:
+        key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+        (record,) = deployment.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+        assert record.event is not None
+        said[check] = record.event.dagster_event.asset_check_evaluation_data
+        assert said[check].partition is None
+    return said
+
+
+def check_again(deployment: Deployment, arrival: date | None, asset: str = "raw_events") -> dg.ExecuteInProcessResult:
+    """Run the checks of a day alone; None: as the UI does, which names no day."""
     job = deployment.definitions.resolve_implicit_global_asset_job_def()
     keys = frozenset(dg.AssetCheckKey(dg.AssetKey(asset), check) for check in CHECKS[asset])
     alone = job.get_subset(asset_selection=frozenset(), asset_check_selection=keys)
     return alone.execute_in_process(
-        instance=deployment.instance, partition_key=arrival.isoformat(), raise_on_error=False
+        instance=deployment.instance, partition_key=arrival.isoformat() if arrival else None, raise_on_error=False
     )
 
 
@@ -66,6 +80,8 @@ def test_rows_that_went_missing_are_found_by_the_checks_alone(deployment: Deploy
     lake.replace_days(RAW_EVENTS, [day(0)], lake.read_days(RAW_EVENTS, [day(0)]).where("false"))
     check_again(deployment, day(0))
     assert states(deployment, "conservation") == {day(0): BAD, day(1): GOOD, day(2): GOOD}
+    whole = of_the_whole(deployment, "raw_events")["conservation"]
+    assert (whole.passed, whole.metadata["failed"].value) == (False, "2025-03-10")
 
 
 def test_a_day_without_a_batch_is_a_warning_of_its_own(deployment: Deployment) -> None:
@@ -76,7 +92,7 @@ def test_a_day_without_a_batch_is_a_warning_of_its_own(deployment: Deployment) -
     assert states(deployment, "batch_not_empty") == dict(zip(days, [GOOD, BAD, GOOD, BAD, BAD], strict=True))
 
 
-def results(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+def results(run: dg.ExecuteInProcessResult) -> dict[str, AssetCheckEvaluation]:
     """Give what each check said of the one day of a run."""
     return {evaluation.check_name: evaluation for evaluation in run.get_asset_check_evaluations()}
 
@@ -109,6 +125,10 @@ def test_a_range_with_one_bad_day_shows_which(spark: SparkSession, tmp_path: Pat
         "first_updated_at": "2025-03-11", "pdate": "2025-03-11",
     }  # fmt: skip
     assert all(evaluation.passed for evaluation in alone.values())
+    whole = of_the_whole(deployment, "ods_sessions")
+    assert {name for name, evaluation in whole.items() if not evaluation.passed} == {"one_row_per_event"}
+    assert whole["one_row_per_event"].metadata["rows_judged"].value == 7
+    assert states(deployment, "one_row_per_event") == {day(0): GOOD, day(1): BAD, day(2): GOOD}
 
 
 def test_late_rows_and_missing_days_are_warnings(spark: SparkSession, tmp_path: Path) -> None:

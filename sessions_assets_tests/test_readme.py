@@ -260,13 +260,17 @@ def test_every_kind_of_drift_is_a_tested_case() -> None:
 
 
 def test_the_listed_checks_are_those_of_the_definitions() -> None:
-    """Names, and which of them stop the run."""
+    """Names, what they say, and which of them stop the run."""
     graph = build_definitions(Settings()).resolve_asset_graph()
-    blocking = {key.name: graph.get(key).blocking for key in graph.asset_check_keys}
-    listed = {
-        plain(name): "stops" in fate for name, _, fate in rows("check of `raw_events`", "what it says", "if it fails")
-    }
-    assert listed == blocking
+    for asset in ("raw_events", "ods_sessions"):
+        specs = {key.name: graph.get(key) for key in graph.asset_check_keys if key.asset_key.path == [asset]}
+        listed = rows(f"check of `{asset}`", "what it says", "if it fails")
+        assert {plain(name): holds for name, holds, _ in listed} == {
+            name: f"{spec.description[0].lower()}{spec.description[1:-1]}" for name, spec in specs.items()
+        }
+        assert {plain(name) for name, _, fate in listed if fate.startswith("the run")} == {
+            name for name, spec in specs.items() if spec.blocking
+        }
 
 
 @pytest.mark.parametrize("table", [tables.RAW_EVENTS, tables.RAW_QUARANTINE, tables.DELIVERIES, tables.ODS_SESSIONS])
