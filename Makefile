@@ -8,6 +8,8 @@ LOCK_FLAGS ?=
 # `make test-long` makes this many histories, from this seed; empty: 10000, and another seed each time.
 HISTORIES ?=
 SEED ?=
+# `make test-stack SCREENSHOTS=sessions_assets_tests/screenshots` takes the pictures of the README anew.
+SCREENSHOTS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,10 +18,10 @@ export DAGSTER_HOME := $(CURDIR)/.dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev java jars demo ui test test-long lint lock clean
+.PHONY: help setup setup-dev java chromium jars demo ui test test-long test-stack lint lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: java $(VENV)/.runtime ## what a run needs: Java, .venv, jars
 	@$(BIN)/python jars/fetch.py
@@ -34,10 +36,13 @@ ui: setup $(POOL) ## the Dagster UI at 127.0.0.1:3000 (UI_PORT=...)
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
 test: setup-dev ## the tests that need no server, in minutes
-	$(BIN)/python -m pytest -m 'not long'
+	$(BIN)/python -m pytest -m 'not long and not stack'
 
 test-long: setup-dev ## more histories, crashes, mutations: a quarter of an hour
 	$(BIN)/python -m pytest -m long $(if $(SEED),--seed=$(SEED)) $(if $(HISTORIES),--histories=$(HISTORIES))
+
+test-stack: setup-dev chromium ## through real servers and a real browser: ten minutes
+	$(BIN)/python -m pytest -m stack $(if $(SCREENSHOTS),--screenshots=$(SCREENSHOTS))
 
 lint: setup-dev ## ruff, format, types
 	$(BIN)/ruff check
@@ -97,6 +102,17 @@ java:
 	fi; \
 	if [ "$(java_version)" -ge 17 ] 2>/dev/null; then exit 0; fi; \
 	echo 'Spark needs Java 17: install it (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME to it' >&2; \
+	exit 1
+
+chromium:
+	@if command -v chromium >/dev/null; then exit 0; fi; \
+	$(may_install); \
+	if [ -n "$$may" ]; then \
+	  echo 'Chromium is missing, installing it'; \
+	  $$may apt-get -qq update && $$may apt-get -qq install -y --no-install-recommends chromium; \
+	fi; \
+	if command -v chromium >/dev/null; then exit 0; fi; \
+	echo 'The tests of the UI need Chromium: install it (Debian: apt-get install chromium)' >&2; \
 	exit 1
 
 $(BIN)/python:

@@ -10,10 +10,12 @@ from pyspark.sql import SparkSession
 from sessions_assets.lake import Lake
 from sessions_assets.resources import SparkResource
 from sessions_assets_tests.deployment import FIRST, LAST, Deployment, Sample
+from sessions_assets_tests.stack import Stack
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=random.SystemRandom().randrange(10**9), help="of the long tests")
+    parser.addoption("--screenshots", type=Path, help="folder for the pictures that the browser takes of the UI")
     parser.addoption("--histories", type=int, default=10_000, help="how many the long tests make, in plain Python")
 
 
@@ -59,3 +61,10 @@ def sample(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Sam
     """The sample days as one range run; who changes something works on a copy."""
     deployment = Deployment(spark, tmp_path_factory.mktemp("sample") / "lake")
     return deployment, deployment.materialize(FIRST, LAST)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Code server, web server and daemon, shared by all tests of the stack."""
+    with Stack(tmp_path_factory.mktemp("stack")).running() as running:
+        yield running

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import requests
 
+from sessions_assets_tests.deployment import BATCHES
+
 PROJECT = Path(__file__).parent.parent
 LOCATION = "sessions_assets"
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
@@ -91,9 +93,11 @@ class Stack:
 
     Args:
         folder: of its landing, lake, Dagster home and logs.
+        settings: environment variables beside those of landing and lake.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.settings = settings
         self.folder, self.landing, self.lake = folder, folder / "landing", folder / "lake"
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
@@ -115,6 +119,7 @@ class Stack:
             "DAGSTER_HOME": str(home),
             "SESSIONS_LANDING": str(self.landing),
             "SESSIONS_LAKE": str(self.lake),
+            **self.settings,
         }
         python, port = Path(sys.executable), str(code_port)
         self._set_pool_limit(environment)
@@ -151,6 +156,14 @@ class Stack:
         return data
 
     # --- What an operator does
+
+    def deliver(self, *names: str) -> None:
+        """Put batches of the sample, files or folders, into the landing."""
+        for name in names:
+            if (BATCHES / name).is_dir():
+                shutil.copytree(BATCHES / name, self.landing / name, dirs_exist_ok=True)
+            else:
+                shutil.copy(BATCHES / name, self.landing)
 
     def turn(self, sensor: str, *, on: bool) -> None:
         """Turn a sensor on or off."""
@@ -190,8 +203,9 @@ class Stack:
         assets: Collection[str] = (),
         checks: Mapping[str, Collection[str]] | None = None,
         day: date | None = None,
+        span: tuple[date, date] | None = None,
     ) -> str:
-        """Start a job, assets or checks alone, of a day; give the id of the run."""
+        """Start a job, assets or checks alone, of a day or a span of days in one run; give the id of the run."""
         of_checks = [
             {"assetKey": {"path": [asset]}, "name": name} for asset, names in (checks or {}).items() for name in names
         ]
@@ -201,6 +215,9 @@ class Stack:
         if checks:
             selector["assetCheckSelection"] = of_checks
         tags = [{"key": "dagster/partition", "value": str(day)}] if day else []
+        if span:
+            ends = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+            tags = [{"key": end, "value": str(arrival)} for end, arrival in zip(ends, span, strict=True)]
         answer = self.ask(
             "mutation($p: ExecutionParams!) { launchPipelineExecution(executionParams: $p) "
             "{ __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",

@@ -41,10 +41,9 @@ def of_the_whole(deployment: Deployment, asset: str) -> dict[str, AssetCheckEval
     said = {}
     for check in CHECKS[asset]:
         key = dg.AssetCheckKey(dg.AssetKey(asset), check)
-        (record,) = deployment.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
-        assert record.event is not None
-        said[check] = record.event.dagster_event.asset_check_evaluation_data
-        assert said[check].partition is None
+        records = deployment.instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
+        evaluations = [record.event.dagster_event.asset_check_evaluation_data for record in records if record.event]
+        said[check] = next(evaluation for evaluation in evaluations if evaluation.partition is None)
     return said
 
 

@@ -4,15 +4,13 @@ The tests are chapters of one story on one stack, in their order: each run costs
 """
 
 import re
-import shutil
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
-from sessions_assets_tests.deployment import BATCHES, FIRST
+from sessions_assets_tests.deployment import FIRST
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.stack import Stack, wait_for
 
@@ -20,17 +18,6 @@ pytestmark = pytest.mark.stack
 
 DAYS = [FIRST + timedelta(days=number) for number in range(5)]
 NAMES = ("2025-03-10.csv", "2025-03-11.csv.gz", "2025-03-12.csv", "2025-03-13.jsonl", "2025-03-14.parquet")
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")).running() as running:
-        yield running
-
-
-def deliver(stack: Stack, *names: str) -> None:
-    for name in names:
-        shutil.copy(BATCHES / name, stack.landing)
 
 
 def query(table: Path, text: str) -> list[tuple[object, ...]]:
@@ -65,7 +52,7 @@ def version(stack: Stack) -> int:
 
 def test_batches_that_arrive_become_one_run(stack: Stack) -> None:
     """The sensor asks for one range of the days that follow each other; the run tells its phases; no Spark noise."""
-    deliver(stack, *NAMES[:4])
+    stack.deliver(*NAMES[:4])
     stack.turn("new_batches", on=True)
     asked = wait_for("run of the sensor", lambda: stack.runs() or None)
     run = stack.ended_run(asked[0].id)
@@ -106,7 +93,7 @@ def test_a_failed_backfill_is_continued_once_the_batch_is_mended(stack: Stack) -
     assert stack.ended_backfill(failed) == "COMPLETED_FAILED"
     assert [(run.assets, run.status) for run in stack.runs(failed)] == [(("raw_events",), "FAILURE")]
     batch.unlink()
-    deliver(stack, NAMES[4])
+    stack.deliver(NAMES[4])
     continued = stack.continue_backfill(failed)
     assert stack.ended_backfill(continued) == "COMPLETED_SUCCESS"
     assert stack.days_by_state("raw_events") == {"MATERIALIZED": [("2025-03-10", "2025-03-14")]}

@@ -1,0 +1,143 @@
+"""The UI as a person sees it, in a real Chromium: the graph, a materialization by hand, its checks, plots and picture.
+
+Its pictures are those of the README: `make test-stack SCREENSHOTS=sessions_assets_tests/screenshots` takes them anew.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from sessions_assets.violations import VIOLATIONS
+from sessions_assets_tests.deployment import FIRST, LAST
+from sessions_assets_tests.reference import Event
+from sessions_assets_tests.sample_batches import Row as Delivered
+from sessions_assets_tests.sample_batches import deliveries, instant
+from sessions_assets_tests.stack import Stack, wait_for
+from sessions_assets_tests.tables import write_batches
+
+pytestmark = pytest.mark.stack
+
+# The sample, moved so that its last batch is that of today: the UI shows the newest days first.
+TODAY = datetime.now(UTC).date()
+MOVED = TODAY - LAST
+FIRST_DAY = FIRST + MOVED
+LARGEST = 200_000
+
+
+class Screen:
+    """A page, and the folder of its pictures."""
+
+    def __init__(self, page: Page, address: str, folder: Path) -> None:
+        self.page, self.address, self.folder = page, address, folder
+
+    def open(self, path: str) -> None:
+        """Go to a page."""
+        self.page.goto(f"{self.address}{path}")
+
+    def click(self, text: str) -> None:
+        """Click what shows just this text; of several the last."""
+        self.page.get_by_text(text, exact=True).locator("visible=true").last.click()
+
+    def sees(self, text: str) -> None:
+        """Wait until just this text is shown."""
+        expect(self.page.get_by_text(text, exact=True).first).to_be_visible()
+
+    def shoot(self, name: str) -> None:
+        """Take a picture once nothing moves any more."""
+        self.page.wait_for_load_state("networkidle")
+        path = self.folder / f"{name}.png"
+        self.page.screenshot(path=path, animations="disabled")
+        assert path.stat().st_size < LARGEST
+
+
+def moved_batches() -> dict[date, list[Event]]:
+    """Give the events of the sample as events of the last two weeks, without those that are planted to be refused."""
+    moved: dict[date, list[Event]] = {}
+    for arrival, lines in deliveries().items():
+        rows = [line for line in lines if isinstance(line, Delivered) and re.fullmatch(r"\d{4}-.*:.*", line.timestamp)]
+        moved[arrival + MOVED] = [
+            Event(row.user_id, row.event_id, row.product_code, instant(row.timestamp).replace(tzinfo=None) + MOVED)
+            for row in rows
+        ]
+    return moved
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that has applied all days but today's, in one run; today's batch lies in the landing."""
+    folder = tmp_path_factory.mktemp("browser")
+    with Stack(folder, SESSIONS_FIRST_DAY=f"{FIRST_DAY}").running() as running:
+        write_batches(running.landing, moved_batches())
+        before = (FIRST_DAY, TODAY - timedelta(days=1))
+        run = running.launch("__ASSET_JOB", assets=["raw_events", "ods_sessions"], span=before)
+        assert running.ended_run(run).status == "SUCCESS"
+        yield running
+
+
+@pytest.fixture(scope="module")
+def screen(stack: Stack, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
+    """A real browser."""
+    folder = request.config.getoption("--screenshots") or tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox needs rights that a container, and root, do not have.
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
+        yield Screen(page, stack.address, folder)
+        browser.close()
+
+
+def test_a_day_is_materialized_by_hand_in_the_graph(screen: Screen, stack: Stack) -> None:
+    """Both assets of today, through the dialog, in one run; its page then says that it has succeeded."""
+    known = {run.id for run in stack.runs()}
+    screen.open("/asset-groups")
+    for asset in ("raw_events", "ods_sessions"):
+        screen.sees(asset)
+    screen.page.get_by_role("button", name="Materialize all").click()
+    days = screen.page.get_by_role("dialog").get_by_role("textbox").first
+    days.fill(f"{TODAY}")
+    days.press("Enter")
+    screen.page.get_by_role("button", name="Launch 1 run").click()
+    (run,) = wait_for("the run", lambda: {run.id for run in stack.runs()} - known or None)
+    assert stack.ended_run(run).status == "SUCCESS"
+    screen.open("/runs")
+    screen.page.get_by_role("link", name=f"run {run[:8]}").click()
+    screen.sees("Success")
+    screen.sees("checks_of_ods_sessions")
+    screen.open("/asset-groups")
+    screen.sees("100% filled")
+    screen.shoot("graph")
+
+
+def test_the_checks_of_that_day_are_green(screen: Screen) -> None:
+    """Each check is listed, and its page of partitions shows every day as passed."""
+    screen.open("/assets/ods_sessions?view=checks&checkDetail=recompute_agrees")
+    for check in [*VIOLATIONS, "window_complete", "late_share"]:
+        screen.sees(check)
+    screen.click("Partitions")
+    screen.sees("Passed (14)")
+    screen.click(f"{TODAY}")
+    screen.sees("rows_judged")
+    screen.shoot("checks")
+
+
+def test_numbers_are_plotted_and_the_picture_of_the_day_is_shown(screen: Screen) -> None:
+    screen.open("/assets/ods_sessions")
+    screen.click("Plots")
+    screen.sees("sessions_begun")
+    expect(screen.page.locator("canvas").first).to_be_visible()
+    screen.page.get_by_text("dagster/partition_row_count", exact=True).scroll_into_view_if_needed()
+    screen.shoot("plots")
+    screen.open(f"/assets/ods_sessions?view=partitions&partition={TODAY}")
+    screen.click("[Show Markdown]")
+    picture = screen.page.locator("img[src^='data:image/png']")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth") > 700
+    screen.shoot("picture")
