@@ -20,7 +20,6 @@ from sessions_assets.metadata import (
     of_run,
     of_table,
 )
-from sessions_assets.numbers import sessions_by_hour
 from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
 from sessions_assets.runs import step
 from sessions_assets.settings import Settings
@@ -101,7 +100,7 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
         with step(context.log) as seconds:
             opened = lake.open(pyspark.spark_session)
             run = apply(opened, days, session_rule.rule)
-            hours = sessions_by_hour(opened.read(ODS_SESSIONS, run.version), run.days)
+            hours = opened.sessions_by_hour(run.days, run.version)
         whole = {**of_changes(run), **of_run(seconds(), pyspark.ui_address), **lineage_of_sessions()}
         _show(context, days, {day: of_applied(run, day, hours[day]) for day in run.days}, whole)
 

@@ -52,14 +52,14 @@ def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, I
     Raises:
         LakeError: ods_sessions was never made.
     """
-    kept = [day for day, entry in lake.ledger.entries(days).items() if not entry.expired_at]
+    expired = {day for day, entry in lake.ledger.entries(days).items() if entry.expired_at}
+    kept = [day for day in days if day not in expired]
     stored = lake.read(ODS_SESSIONS, lake.version(ODS_SESSIONS))
     batch = lake.read_days(RAW_EVENTS, kept)
-    touched = batch.select(*IDENTITY_COLUMNS, F.col(ARRIVAL_DAY).alias("day")).unionByName(
-        stored.where(F.col("first_updated_at").isin(*days)).select(
-            *IDENTITY_COLUMNS, F.col("first_updated_at").alias("day")
-        )
-    )
+    touched = batch.select(*IDENTITY_COLUMNS, F.col(ARRIVAL_DAY).alias("day"))
+    if expired:
+        brought = stored.where(F.col("first_updated_at").isin(*expired))
+        touched = touched.unionByName(brought.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias("day")))
     in_reach = _in_reach(lake, stored, days, rule)
     judged = violations(in_reach, batch, earliest_changes(touched), kept, rule)
     found = {day: Inspection() for day in days}
@@ -68,9 +68,10 @@ def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, I
         say(f"{found[days[0]].rows_judged} stored rows, {broken} violations")
     if broken:
         first_events = touched.groupBy("day", *KEY_COLUMNS).agg(F.min("timestamp").alias("since"))
-        is_of_the_day = F.col("about").isNull() | (F.col("about") == F.col("day"))
-        offending = _offending(judged).join(first_events, [*KEY_COLUMNS])
-        _show(offending.where(is_of_the_day & (F.col("timestamp") >= F.col("since"))), found)
+        offending = _offending(judged)
+        of_keys = offending.where(F.col("about").isNull()).join(first_events, [*KEY_COLUMNS])
+        of_days = offending.where(F.col("about").isNotNull()).withColumn("day", F.col("about"))
+        _show(of_days.unionByName(of_keys.where(F.col("timestamp") >= F.col("since")).drop("since")), found)
     return found
 
 
@@ -126,11 +127,11 @@ def _count(judged: DataFrame, found: Mapping[Any, Inspection]) -> int:
 
 
 def _offending(judged: DataFrame) -> DataFrame:
-    """Give a row for each violation of each offending row."""
+    """Give a row for each violation of each offending row; `about` where it is about one day alone."""
     named = F.array_compact(F.array(*[F.when(F.col(name), F.lit(name)) for name in VIOLATIONS]))
-    of_one_day = F.col("violation").isin(MISSING, ARRIVAL)
+    is_of_a_day = F.col("violation").isin(MISSING, ARRIVAL) | ~F.col("is_known")
     return judged.withColumn("violation", F.explode(named)).select(
-        *ROW_COLUMNS, "violation", F.when(of_one_day, F.col("about")).alias("about")
+        *ROW_COLUMNS, "violation", F.when(is_of_a_day, F.col("about")).alias("about")
     )
 
 

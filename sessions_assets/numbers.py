@@ -3,7 +3,7 @@
 Must not know how rows are read, computed or written, nor Dagster.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -143,23 +143,3 @@ def count_sessions(changed: DataFrame) -> dict[str, int]:
         "shortened": was_one & is_shortened,
     }
     return sessions.agg(*[F.count_if(fates[fate]).alias(fate) for fate in SESSION_FATES]).collect()[0].asDict()
-
-
-def sessions_by_hour(stored: DataFrame, dates: Collection[date]) -> dict[date, dict[int, int]]:
-    """Count the sessions that began on these event dates, by hour of the day in UTC; an hour without one is left out.
-
-    Args:
-        stored: rows of ods_sessions.
-        dates: event dates.
-    """
-    begins = F.col("session_start") == F.col("timestamp")
-    counts = (
-        stored.where(F.col("pdate").isin(*dates) & begins)
-        .groupBy("pdate", F.hour("timestamp").alias("hour"))
-        .agg(F.count_distinct("session_id").alias("sessions"))
-        .collect()
-    )
-    hours: dict[date, dict[int, int]] = {day: {} for day in dates}
-    for row in counts:
-        hours[row["pdate"]][row["hour"]] = row["sessions"]
-    return hours

@@ -1,12 +1,13 @@
-"""What a Delta table says of itself without a JVM: whether it is there, its version, properties, and rows of a day.
+"""What is asked of a Delta table without a JVM: whether it is there, its version, properties, bounds, small counts.
 
 Must not know Spark, Dagster or what the tables are for.
 """
 
 from collections.abc import Collection
 from datetime import date, datetime
+from typing import Any
 
-from deltalake import DeltaTable
+from deltalake import DeltaTable, QueryBuilder
 
 
 def is_made(address: str) -> bool:
@@ -61,3 +62,10 @@ def least_timestamp(address: str, day_column: str, days: Collection[date]) -> da
 
 def _may_hold(first: date | None, last: date | None, days: Collection[date]) -> bool:
     return first is None or last is None or (first <= max(days) and last >= min(days))
+
+
+def query(address: str, version: int, text: str) -> list[tuple[Any, ...]]:
+    """Answer a small question about the rows that a commit left, in DataFusion's SQL; the table's name is `stored`."""
+    table = DeltaTable(address, version=version)
+    answer = QueryBuilder().register("stored", table).execute(text).read_all()
+    return list(zip(*[answer.column(name).to_pylist() for name in answer.column_names], strict=True))

@@ -62,24 +62,27 @@ def violations(
     Args:
         stored: rows of ods_sessions; those before the earliest `since` - T may be left out.
         batch: accepted rows of the days, with `_updated_at`.
-        since: of each key the moment from which it is judged, the answer of `earliest_changes`.
+        since: of each key the moment from which it is judged, the answer of `earliest_changes` for the batch.
         days: the arrival days of the batch; a stored row that one of them brought must be in it.
         rule: timeout and user actions.
 
     Returns:
-        The rows that were judged: `ROW_COLUMNS`, BOOLEAN `is_stored`, DATE `about`, the one day that `MISSING` or
-        `ARRIVAL` speaks of, and a BOOLEAN column for each of `VIOLATIONS`, true where the row breaks it.
+        The rows that were judged: `ROW_COLUMNS`, BOOLEAN `is_stored`, BOOLEAN `is_known`, false if what lies before
+        the row is out of sight; DATE `about`, the one day that `MISSING` or `ARRIVAL` speaks of; and a BOOLEAN column
+        for each of `VIOLATIONS`, true where the row breaks it.
     """
-    is_in_reach = F.col("timestamp") >= F.col("since") - F.lit(rule.timeout)
-    is_seed = F.col("timestamp") < F.col("since")
-    reached = stored.join(since, [*KEY_COLUMNS]).where(is_in_reach & (~is_seed | F.col("is_user_action")))
-    timeline = _stored(reached.withColumn("is_seed", is_seed), rule)
+    is_known = F.coalesce(F.col("timestamp") >= F.col("since"), F.lit(False))
+    seeds = F.col("is_user_action") & (F.col("timestamp") >= F.col("since") - F.lit(rule.timeout))
+    # What a day brought is in its batch, or else it breaks that: it is looked at wherever it lies.
+    is_brought = F.col("first_updated_at").isin(*days) if days else F.lit(False)
+    reached = stored.join(since, [*KEY_COLUMNS], "left").where(is_known | seeds | is_brought)
+    timeline = _stored(reached.withColumns({"is_known": is_known, "is_seed": ~is_known & ~is_brought}), rule)
     return _judged(timeline.unionByName(_delivered(batch, rule)), days, rule)
 
 
 def violations_of_all(stored: DataFrame, batches: DataFrame, days: Collection[date], rule: SessionRule) -> DataFrame:
     """Judge a whole table, and all batches that are known; the answer is that of `violations`."""
-    whole = stored.withColumns({"is_seed": F.lit(False), "since": F.lit(None).cast("timestamp")})
+    whole = stored.withColumns({"is_known": F.lit(True), "is_seed": F.lit(False), "since": F.lit(None)})
     return _judged(_stored(whole, rule).unionByName(_delivered(batches, rule)), days, rule)
 
 
@@ -93,6 +96,7 @@ def _judged(timeline: DataFrame, days: Collection[date], rule: SessionRule) -> D
         F.col("arrival").alias("first_updated_at"),
         "pdate",
         "is_stored",
+        "is_known",
         F.least("arrival", "next_arrival").alias("about"),
         *[F.coalesce(breaks, F.lit(False)).alias(name) for name, breaks in _breaks(days, rule).items()],
     )
@@ -110,8 +114,9 @@ def _stored(rows: DataFrame, rule: SessionRule) -> DataFrame:
         F.col("first_updated_at").alias("arrival"),
         "pdate",
         F.lit(True).alias("is_stored"),
+        "is_known",
         "is_seed",
-        (F.col("since") - F.lit(rule.timeout)).alias("reach"),
+        (F.col("since").cast("timestamp") - F.lit(rule.timeout)).alias("reach"),
         F.lit(True).alias("is_held"),
     )
 
@@ -130,6 +135,7 @@ def _delivered(batch: DataFrame, rule: SessionRule) -> DataFrame:
         rule.is_user_action().alias("is_user_action"),
         F.col(ARRIVAL_DAY).alias("arrival"),
         F.lit(False).alias("is_stored"),
+        F.lit(True).alias("is_known"),
         F.lit(False).alias("is_seed"),
         F.lit(True).alias("is_held"),
         *[F.lit(None).cast(kind).alias(name) for name, kind in nothing.items()],
@@ -156,6 +162,7 @@ def _with_neighbours(timeline: DataFrame) -> DataFrame:
 
 def _breaks(days: Collection[date], rule: SessionRule) -> dict[str, Column]:
     is_stored, is_action = F.col("is_stored"), F.col("stored_is_user_action")
+    is_known = F.col("is_known")
     session = F.col("stored_session_start")
     follows = F.coalesce(F.col("timestamp") - F.col("action.timestamp") <= F.lit(rule.timeout), F.lit(False))
     is_same_session = session.eqNullSafe(F.col("action.session"))
@@ -170,13 +177,13 @@ def _breaks(days: Collection[date], rule: SessionRule) -> dict[str, Column]:
         DUPLICATE: F.col("repeats_a_stored_one"),
         BLANK: is_blank("user_id") | is_blank("event_id") | is_blank("product_code") | F.col("timestamp").isNull(),
         NO_SESSION: is_action & (session.isNull() | F.col("session_id").isNull()),
-        START: session.isNotNull() & start_in_sight & ~F.col("own_start").eqNullSafe(session),
-        GAP: is_action & session.isNotNull() & F.when(follows, ~is_same_session).otherwise(~begins),
-        NATIVE: ~is_action & native_differs,
+        START: is_known & session.isNotNull() & start_in_sight & ~F.col("own_start").eqNullSafe(session),
+        GAP: is_known & is_action & session.isNotNull() & F.when(follows, ~is_same_session).otherwise(~begins),
+        NATIVE: is_known & ~is_action & native_differs,
         ID: ~F.col("session_id").eqNullSafe(F.col("written_id")),
         DATE: F.col("pdate") != F.to_date("timestamp"),
         ARRIVAL: ~F.col("is_repeated") & ((held_day < F.col("arrival")) | (is_brought & held_day.isNull())),
-        RECOMPUTED: differs,
+        RECOMPUTED: is_known & differs,
     }
     return {
         **{name: is_stored & breaks for name, breaks in found.items()},
