@@ -50,7 +50,7 @@ class Deployment:
     ) -> dg.ExecuteInProcessResult:
         """Run a job that is not of the assets."""
         resolved = self.definitions.resolve_job_def(job)
-        (step,) = resolved.nodes
+        step = resolved.nodes[0]
         return resolved.execute_in_process(
             instance=self.instance,
             run_config={"ops": {step.name: {"config": config}}} if config else {},

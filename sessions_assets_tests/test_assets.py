@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake import Lake
-from sessions_assets.sessions import SessionRule, all_sessions
+from sessions_assets.sessions import SESSION_COLUMNS, SessionRule, all_sessions
 from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets_tests.deployment import DAYS, Deployment, Sample, failure_of, metadata
@@ -82,6 +83,21 @@ def test_a_range_shows_each_day_its_own_numbers(sample: Sample) -> None:
     assert ods["2025-03-10"]["run/rows_inserted"] == 9675
     assert ods["2025-03-10"]["delta_version"] == 1
     assert 0 < ods["2025-03-10"]["empty_share"] < 0.2
+
+
+def test_a_day_shows_its_sessions_by_hour(sample: Sample) -> None:
+    """Those that begin on the date, as the rows of the table say; the sum stands beside the picture."""
+    deployment, result = sample
+    starts = {row.session_id: row.session_start for row in stored_rows(deployment.lake) if row.session_start}
+    of_the_day = [start.hour for start in starts.values() if start.date() == date(2025, 3, 18)]
+    hours = deployment.lake.sessions_by_hour([date(2025, 3, 18), date(2024, 1, 1)], 1)
+    assert hours == {date(2025, 3, 18): Counter(of_the_day), date(2024, 1, 1): {}}
+    shown = metadata(result, "ods_sessions")["2025-03-18"]
+    assert shown["sessions_begun"] == len(of_the_day) > 100
+    assert shown["picture"].startswith("![2025-03-18](data:image/png")
+    of_columns = shown["dagster/column_lineage"].deps_by_column
+    assert [dep.column_name for dep in of_columns["pdate"]] == ["timestamp"]
+    assert set(of_columns) == set(SESSION_COLUMNS)
 
 
 def test_materializing_again_makes_no_new_version(sample: Sample) -> None:

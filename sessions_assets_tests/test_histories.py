@@ -14,6 +14,7 @@ import pytest
 from sessions_assets import upkeep
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
+from sessions_assets.inspections import inspect, inspect_all
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.ledger import ClosedDayError
@@ -70,7 +71,15 @@ class Comparison:
         assert self.lake.ledger.closed() == {day for day in self.model.delivered if self.model.is_closed(day)}
         held = {day for day, rows in self.lake.count_rows(RAW_EVENTS, self.model.delivered).items() if rows}
         assert held == {day for day, events in self.model.raw.items() if events}
+        if applied := [day for day, entry in self.lake.ledger.entries().items() if entry.applied_at]:
+            assert not any(found.broken for found in inspect(self.lake, applied, self.rule).values())
         assert stored_rows(self.lake) == sorted(self.rows_of_the_model())
+
+    def inspect(self) -> None:
+        """Nothing is wrong in what the runs have left: in the whole table, and on any day."""
+        assert inspect_all(self.lake, self.rule).broken == {}
+        found = inspect(self.lake, sorted(self.accepted), self.rule)
+        assert {day: inspection.broken for day, inspection in found.items() if inspection.broken} == {}
 
     def rows_of_the_model(self) -> Iterator[Row]:
         """Give what the model stores, in the columns of the table."""
@@ -116,6 +125,7 @@ def play(comparison: Comparison, rng: Random, histories: int, applies: Applies) 
             if comparison.model.retention < timedelta.max:
                 comparison.tend()
     assert stored_rows(comparison.lake) == comparison.rows_of_the_rule()
+    comparison.inspect()
     version = comparison.lake.version(ODS_SESSIONS)
     comparison.apply(tuple(day for day in comparison.model.raw if not comparison.model.is_closed(day)))
     assert comparison.lake.version(ODS_SESSIONS) == version

@@ -53,6 +53,16 @@ def test_what_starts_by_itself() -> None:
     }
 
 
+def test_the_checks_of_a_day_are_a_job(sample: Sample) -> None:
+    """All checks of both assets, and nothing else."""
+    done = sample[0].run_job("check_days", day=FIRST)
+    assert done.success
+    checked = {evaluation.asset_check_key for evaluation in done.get_asset_check_evaluations()}
+    assert checked == sample[0].definitions.resolve_asset_graph().asset_check_keys
+    assert {evaluation.partition for evaluation in done.get_asset_check_evaluations()} == {"2025-03-10"}
+    assert done.get_asset_materialization_events() == []
+
+
 def test_the_whole_table_is_checked(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
     """Every row is looked at; a row that breaks the rule fails the job, which shows it."""
     assert sample[0].start("check_sessions") == {"rows_judged": 9675}

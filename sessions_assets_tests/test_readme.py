@@ -1,5 +1,6 @@
 """The README says what is so: its commands run, its tables are those of the code, its examples give what it prints."""
 
+import json
 import os
 import re
 import shlex
@@ -7,7 +8,10 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
 
 import click
 import dagster as dg
@@ -26,6 +30,7 @@ from sessions_assets.landing import FORMATS, Landing
 from sessions_assets.sessions import SessionRule
 from sessions_assets.settings import Settings
 from sessions_assets_tests import test_drift
+from sessions_assets_tests.deployment import Deployment
 from sessions_assets_tests.processes import python
 from sessions_assets_tests.reference import Event, Row, expected_table, session_id, sessionize
 from sessions_assets_tests.sample_batches import Row as Delivered
@@ -181,7 +186,10 @@ def test_every_dagster_command_parses_and_names_what_exists(settings: dict[str, 
             assert set(ends) <= set(partitions.get_partition_keys())
     if context.command.name == "execute":
         assert context.params["module_name"] == "sessions_assets.definitions"
-        assert definitions.resolve_job_def(context.params["job_name"])
+        job = definitions.resolve_job_def(context.params["job_name"])
+        if tags := context.params["tags"]:
+            assert job.partitions_def is not None
+            assert json.loads(tags)["dagster/partition"] in job.partitions_def.get_partition_keys()
     if context.command.name == "set":
         assert context.params["key"] in (graph.get(dg.AssetKey("ods_sessions")).pools or set())
 
@@ -376,3 +384,39 @@ def test_the_listed_numbers_are_those_of_the_run(place: Path, asset: str) -> Non
     emitted = {re.sub(r"^quarantined/.*", "quarantined/REASON", name) for name in emitted}
     assert record.partition_key == DAY.isoformat()
     assert {plain(name) for name, _ in rows("name", "meaning", after=f"Of `{asset}`, for each day")} == emitted
+
+
+class Inbox(BaseHTTPRequestHandler):
+    """What stands at the address to which the example of the page sends its alert."""
+
+    received: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        """Keep a message."""
+        self.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+        self.send_response(200)
+        self.end_headers()
+
+
+def test_the_alert_example_tells_why_a_run_failed(spark: SparkSession, tmp_path: Path) -> None:
+    """The sensor of the page, asked about a real failed run, sends one sentence to a real server."""
+    (tmp_path / "landing").mkdir()
+    deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
+    failed = deployment.materialize(DAY)
+    with HTTPServer(("127.0.0.1", 0), Inbox) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        program = code("python")[2]
+        assert "127.0.0.1:8065" in program
+        example: dict[str, Any] = {}
+        exec(program.replace("8065", str(server.server_port)), example)  # noqa: S102 - the page's own text
+        context = dg.build_run_status_sensor_context(
+            sensor_name="tell_the_team",
+            dagster_instance=deployment.instance,
+            dagster_run=failed.dagster_run,
+            dagster_event=failed.get_run_failure_event(),
+        ).for_run_failure()
+        example["tell_the_team"](context)
+        server.shutdown()
+    dg.Definitions.validate_loadable(example["defs"])
+    (told,) = Inbox.received
+    assert re.fullmatch(r"__ASSET_JOB: no batch of 2025-03-15 in file://.*: expected .*", told)

@@ -87,7 +87,7 @@ def screen(stack: Stack, request: pytest.FixtureRequest, tmp_path_factory: pytes
     with sync_playwright() as playwright:
         # Chromium's own sandbox needs rights that a container, and root, do not have.
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1440, "height": 820}, color_scheme="light")
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
         yield Screen(page, stack.address, folder)
@@ -133,7 +133,7 @@ def test_numbers_are_plotted_and_the_picture_of_the_day_is_shown(screen: Screen)
     screen.click("Plots")
     screen.sees("sessions_begun")
     expect(screen.page.locator("canvas").first).to_be_visible()
-    screen.page.get_by_text("dagster/partition_row_count", exact=True).scroll_into_view_if_needed()
+    screen.page.get_by_text("Metadata", exact=True).evaluate("heading => heading.scrollIntoView()")
     screen.shoot("plots")
     screen.open(f"/assets/ods_sessions?view=partitions&partition={TODAY}")
     screen.click("[Show Markdown]")
