@@ -4,7 +4,6 @@ Must not know SQL, Spark settings or credentials.
 """
 
 import dataclasses
-import warnings
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -163,19 +162,14 @@ def expect_arrival() -> None:
 
 def build_jobs(settings: Settings) -> list[dg.JobDefinition | UnresolvedAssetJobDefinition]:
     """Make the jobs, for the days of the settings."""
-    days = arrival_days(settings)
-    with warnings.catch_warnings():
-        # Deprecated since days are inferred from the assets of a job, but a job of checks alone has none.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        check_days = dg.define_asset_job(
-            "check_days",
-            dg.AssetSelection.all_asset_checks(),
-            partitions_def=days,
-            description="Runs the checks of a day alone, without materializing it.",
-        )
+    check_days = dg.define_asset_job(
+        "check_days",
+        dg.AssetSelection.all_asset_checks(),
+        description="Runs the checks alone: of the day in the tag dagster/partition, without it of the whole table.",
+    )
 
     @dg.job(
-        partitions_def=days,
+        partitions_def=arrival_days(settings),
         description="Tells what materializing a day again would change, rows and sessions, and writes nothing.",
     )
     def preview_day() -> None:

@@ -46,7 +46,11 @@ class Deployment:
         )
 
     def run_job(
-        self, job: str, config: dict[str, Any] | None = None, day: date | None = None
+        self,
+        job: str,
+        config: dict[str, Any] | None = None,
+        day: date | None = None,
+        tags: dict[str, str] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Run a job that is not of the assets."""
         resolved = self.definitions.resolve_job_def(job)
@@ -55,6 +59,7 @@ class Deployment:
             instance=self.instance,
             run_config={"ops": {step.name: {"config": config}}} if config else {},
             partition_key=day.isoformat() if day else None,
+            tags=tags,
             raise_on_error=False,
         )
 

@@ -55,7 +55,7 @@ def test_what_starts_by_itself() -> None:
 
 def test_the_checks_of_a_day_are_a_job(sample: Sample) -> None:
     """All checks of both assets, and nothing else."""
-    done = sample[0].run_job("check_days", day=FIRST)
+    done = sample[0].run_job("check_days", tags={"dagster/partition": f"{FIRST}"})
     assert done.success
     checked = {evaluation.asset_check_key for evaluation in done.get_asset_check_evaluations()}
     assert checked == sample[0].definitions.resolve_asset_graph().asset_check_keys
