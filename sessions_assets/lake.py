@@ -12,13 +12,21 @@ from typing import Any
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+from pyspark.sql.types import DataType, StructType
 
 from sessions_assets import snapshots
 from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.ledger import Ledger
 from sessions_assets.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
 from sessions_assets.tables import DELIVERIES, ODS_SESSIONS, Table
-from sessions_assets.transactions import CONFLICTS, OvertakenError, commit_after, files_by_partition, replace_after
+from sessions_assets.transactions import (
+    CONFLICTS,
+    OvertakenError,
+    commit_after,
+    create_table,
+    files_by_partition,
+    replace_after,
+)
 
 _MERGE_METRICS = {
     INSERT: "numTargetRowsInserted",
@@ -55,18 +63,12 @@ class Lake:
         """Create a table that is not there; one that is there stays as it is."""
         if snapshots.is_made(self.path(table)):
             return
-        builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
+        schema = StructType()
         for column in table.columns:
-            builder = builder.addColumn(column.name, column.sql_type, nullable=column.nullable, comment=column.meaning)
-        if table.partition:
-            builder = builder.partitionedBy(table.partition)
-        for name, value in {"delta.enableDeletionVectors": "true", **(properties or {})}.items():
-            builder = builder.property(name, value)
-        try:
-            builder.execute()
-        except CONFLICTS:
-            # Another run has made it meanwhile.
-            self._check_made(table)
+            schema.add(column.name, DataType.fromDDL(column.sql_type), column.nullable, {"comment": column.meaning})
+        partitions = [table.partition] if table.partition else []
+        all_properties = {"delta.enableDeletionVectors": "true", **(properties or {})}
+        create_table(self.spark, self.path(table), schema, partitions, all_properties)
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
         """Read a whole table as it is now, or as a commit left it.

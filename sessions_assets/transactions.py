@@ -4,7 +4,7 @@ Knows Delta's own classes and settings, of the pinned version. Must not know whi
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ from delta import exceptions
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+from pyspark.sql.types import StructType
 
 # All writers of sessions take their transaction numbers from one sequence: the version they read, plus one.
 _APPLICATION = "sessions_assets"
@@ -64,6 +65,28 @@ def commit_after(spark: SparkSession, address: str, read_version: int, write: Ca
     raise OvertakenError(address, read_version)
 
 
+def create_table(
+    spark: SparkSession, address: str, schema: StructType, partitions: Sequence[str], properties: Mapping[str, str]
+) -> None:
+    """Create an empty table, NOT NULL and comments as the schema says, unless somebody else does at the same time.
+
+    Delta's own builder refuses a folder that is not empty, so it fails beside another process that creates the table,
+    and after one that was killed while it did. Commit 0 can only be one, so nothing needs that check.
+    """
+    java, delta, none = _java(spark)
+    log = delta.DeltaLog.forTable(spark._jsparkSession, address)  # noqa: SLF001 - as in `_java`
+    transaction = log.startTransaction(none, none)
+    if transaction.readVersion() >= 0:
+        return
+    metadata = _with(transaction.metadata(), properties, schema.json(), java.PythonUtils.toSeq(list(partitions)))
+    transaction.updateMetadataForNewTable(metadata)
+    try:
+        transaction.commit(java.PythonUtils.toSeq([]), _manual_update(delta))
+    except CONFLICTS:
+        # Another process has made it meanwhile.
+        return
+
+
 def replace_after(
     spark: SparkSession, address: str, read_version: int, rows: DataFrame, properties: Mapping[str, str]
 ) -> int:
@@ -80,7 +103,7 @@ def replace_after(
     transaction = log.startTransaction(none, none)
     if transaction.readVersion() != read_version:
         raise OvertakenError(address, read_version)
-    metadata = _with_properties(transaction.metadata(), properties)
+    metadata = _with(transaction.metadata(), properties)
     transaction.updateMetadata(metadata, False)  # noqa: FBT003 - a Scala method
     options = delta.DeltaOptions(java.PythonUtils.toScalaMap({}), session.sessionState().conf())
     write = delta.commands.WriteIntoDelta(
@@ -90,9 +113,8 @@ def replace_after(
     now = java.scala.Option.apply(int(time.time() * 1000))
     number = delta.actions.SetTransaction(_APPLICATION, read_version + 1, now)
     actions = write.write(transaction, session, none, False).appended(number)  # noqa: FBT003
-    operation = getattr(delta, "DeltaOperations$ManualUpdate$")
     try:
-        return int(transaction.commit(actions, getattr(operation, "MODULE$")))
+        return int(transaction.commit(actions, _manual_update(delta)))
     except CONFLICTS as error:
         raise OvertakenError(address, read_version) from error
 
@@ -121,11 +143,15 @@ def _java(spark: SparkSession) -> tuple[Any, Any, Any]:
     return java, java.org.apache.spark.sql.delta, java.scala.Option.empty()
 
 
-def _with_properties(metadata: Any, properties: Mapping[str, str]) -> Any:  # noqa: ANN401 - Java objects
+def _manual_update(delta: Any) -> Any:  # noqa: ANN401 - Java objects
+    return getattr(getattr(delta, "DeltaOperations$ManualUpdate$"), "MODULE$")
+
+
+def _with(metadata: Any, properties: Mapping[str, str], schema: str = "", partitions: Any = None) -> Any:  # noqa: ANN401
     configuration = metadata.configuration()
     for name, value in properties.items():
         configuration = configuration.updated(name, value)
     return metadata.copy(
-        metadata.id(), metadata.name(), metadata.description(), metadata.format(), metadata.schemaString(),
-        metadata.partitionColumns(), configuration, metadata.createdTime(),
+        metadata.id(), metadata.name(), metadata.description(), metadata.format(), schema or metadata.schemaString(),
+        partitions or metadata.partitionColumns(), configuration, metadata.createdTime(),
     )  # fmt: skip

@@ -6,6 +6,7 @@ Real processes, each with a JVM of its own, that start each round at the same mo
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -35,10 +36,11 @@ def batches() -> dict[int, list[Event]]:
     return {number: chain[number :: 2 * ROUNDS] for number in range(2 * ROUNDS)}
 
 
-def wait_for(file: Path) -> None:
+def wait_for(file: Path, parts: Sequence["subprocess.Popen[bytes]"] = ()) -> None:
     end = time.monotonic() + 240
     while not file.exists():
         assert time.monotonic() < end, f"{file.name} does not come"
+        assert all(part.poll() in {None, 0} for part in parts), f"a process ended before {file.name}: see its traceback"
         time.sleep(0.001)
 
 
@@ -69,7 +71,7 @@ def test_two_runs_at_once_end_right_or_fail_cleanly(spark: SparkSession, tmp_pat
             ends.callback(parts[-1].kill)
         for number in range(ROUNDS):
             for part in (0, 1):
-                wait_for(tmp_path / f"ready {number} {part}")
+                wait_for(tmp_path / f"ready {number} {part}", parts)
             (tmp_path / f"go {number}").touch()
         assert [part.wait(timeout=300) for part in parts] == [0, 0]
 
