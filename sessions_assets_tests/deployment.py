@@ -28,22 +28,22 @@ class Deployment:
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(lake.parent))
 
     def materialize(
-        self, first: date, last: date | None = None, *, only: Sequence[str] = ("raw_events", "ods_sessions")
+        self,
+        first: date,
+        last: date | None = None,
+        *,
+        only: Sequence[str] = ("raw_events", "ods_sessions"),
+        checks: bool = False,
     ) -> dg.ExecuteInProcessResult:
-        """Materialize one day, or a range of days in one run."""
-        job = self.definitions.resolve_implicit_global_asset_job_def()
-        selection = [dg.AssetKey(name) for name in only]
-        if last is None:
-            return job.execute_in_process(
-                instance=self.instance,
-                partition_key=first.isoformat(),
-                asset_selection=selection,
-                raise_on_error=False,
-            )
-        ends = {ASSET_PARTITION_RANGE_START_TAG: f"{first}", ASSET_PARTITION_RANGE_END_TAG: f"{last}"}
-        return job.execute_in_process(
-            instance=self.instance, tags=ends, asset_selection=selection, raise_on_error=False
+        """Materialize one day, or a range of days in one run; without the checks, which take a third of the time."""
+        job = self.definitions.resolve_implicit_global_asset_job_def().get_subset(
+            asset_selection=frozenset(dg.AssetKey(name) for name in only),
+            asset_check_selection=None if checks else frozenset(),
         )
+        if last is None:
+            return job.execute_in_process(instance=self.instance, partition_key=first.isoformat(), raise_on_error=False)
+        ends = {ASSET_PARTITION_RANGE_START_TAG: f"{first}", ASSET_PARTITION_RANGE_END_TAG: f"{last}"}
+        return job.execute_in_process(instance=self.instance, tags=ends, raise_on_error=False)
 
     def run_job(
         self,

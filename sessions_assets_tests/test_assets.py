@@ -47,14 +47,12 @@ def test_the_sample_becomes_what_the_reference_says(sample: Sample) -> None:
 
 
 def test_range_single_days_and_bulk_give_the_same_table(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
-    """One range run; a shorter one and then a run for each day, in a random order; the rule over all at once (S18)."""
+    """One range run; a shorter one and then single days, not in their order; the rule over all at once (S18)."""
     by_range = stored_rows(sample[0].lake)
     shutil.copytree(sample[0].folder, tmp_path / "lake", ignore=shutil.ignore_patterns("ods_sessions"))
     single = Deployment(spark, tmp_path / "lake")
-    assert single.materialize(DAYS[2], DAYS[11], only=["ods_sessions"]).success
-    alone = [*DAYS[:2], *DAYS[12:]]
-    for arrival in random.Random(7).sample(alone, len(alone)):  # noqa: S311 - repeatable, not secret
-        assert single.materialize(arrival, only=["ods_sessions"]).success
+    for ends in ((DAYS[2], DAYS[12]), (DAYS[13],), (DAYS[0],), (DAYS[1],)):
+        assert single.materialize(*ends, only=["ods_sessions"]).success
     assert stored_rows(single.lake) == by_range
     assert session_rows(all_sessions(single.lake.read(RAW_EVENTS), SessionRule())) == by_range
 

@@ -63,7 +63,7 @@ def deployment(spark: SparkSession, tmp_path: Path) -> Deployment:
     bad = Event("", "a", "I", at("10:00"))
     write_batches(tmp_path / "landing", {day(0): [event("a", "10:00")], day(1): [], day(2): [event("b", "10:00"), bad]})
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
-    assert deployment.materialize(day(0), day(2), only=["raw_events"]).success
+    assert deployment.materialize(day(0), day(2), only=["raw_events"], checks=True).success
     return deployment
 
 
@@ -85,7 +85,7 @@ def test_rows_that_went_missing_are_found_by_the_checks_alone(deployment: Deploy
 
 def test_a_day_without_a_batch_is_a_warning_of_its_own(deployment: Deployment) -> None:
     """In a range run such a day is passed over; it has no rows to lose, and is not left as planned for ever (S20)."""
-    assert deployment.materialize(day(2), day(4), only=["raw_events"]).success
+    assert deployment.materialize(day(2), day(4), only=["raw_events"], checks=True).success
     days = [*DAYS, day(3), day(4)]
     assert states(deployment, "conservation") == dict.fromkeys(days, GOOD)
     assert states(deployment, "batch_not_empty") == dict(zip(days, [GOOD, BAD, GOOD, BAD, BAD], strict=True))
@@ -101,7 +101,7 @@ def test_a_range_with_one_bad_day_shows_which(spark: SparkSession, tmp_path: Pat
     batches = {day(n): [event("a", "10:00", n, user=f"u{n}"), event("x", "10:01", n, user=f"u{n}")] for n in range(3)}
     write_batches(tmp_path / "landing", batches)
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
-    assert deployment.materialize(day(0), day(2)).success
+    assert deployment.materialize(day(0), day(2), checks=True).success
     for check in CHECKS["ods_sessions"]:
         assert states(deployment, check) == dict.fromkeys(DAYS, GOOD)
     stored = deployment.lake.read(ODS_SESSIONS)
@@ -109,7 +109,7 @@ def test_a_range_with_one_bad_day_shows_which(spark: SparkSession, tmp_path: Pat
         deployment.lake.path(ODS_SESSIONS)
     )
 
-    assert not deployment.materialize(day(0), day(2)).success
+    assert not deployment.materialize(day(0), day(2), checks=True).success
 
     assert states(deployment, "one_row_per_event") == {day(0): GOOD, day(1): BAD, day(2): GOOD}
     for check in CHECKS["ods_sessions"][1:]:
@@ -136,7 +136,7 @@ def test_late_rows_and_missing_days_are_warnings(spark: SparkSession, tmp_path: 
     write_batches(tmp_path / "landing", batches)
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing", late_warn_share=0.4)
     assert deployment.materialize(day(0)).success
-    checked = results(deployment.materialize(day(2)))
+    checked = results(deployment.materialize(day(2), checks=True))
     late, window = checked["late_share"], checked["window_complete"]
     assert (late.passed, late.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert {name: late.metadata[name].value for name in ("share", "rows_late", "rows_accepted")} == {
@@ -151,8 +151,7 @@ def test_a_day_whose_raw_rows_have_expired_is_judged_by_what_is_stored(spark: Sp
     """Its batch is gone, so nothing can be missing; its sessions are still looked at."""
     write_batches(tmp_path / "landing", {day(0): [event("a", "10:00")], day(20): [event("a", "10:00", 20)]})
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
-    assert deployment.materialize(day(0)).success
-    assert deployment.materialize(day(20)).success
+    assert deployment.materialize(day(0), day(20)).success
     assert deployment.start("expire_raw")["days"] == "2025-03-10"
     alone = results(check_again(deployment, day(0), "ods_sessions"))
     assert {evaluation.passed for evaluation in alone.values()} == {True}
