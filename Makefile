@@ -14,14 +14,15 @@ SCREENSHOTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 POOL := .dagster_home/.pool
+TOOLS := .tools
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev java chromium jars demo ui test test-long test-stack lint lock clean
+.PHONY: help setup setup-dev java chromium postgres tools jars jars-s3 demo ui test test-long test-stack lint lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: java $(VENV)/.runtime ## what a run needs: Java, .venv, jars
 	@$(BIN)/python jars/fetch.py
@@ -41,8 +42,10 @@ test: setup-dev ## the tests that need no server, in minutes
 test-long: setup-dev ## more histories, crashes, mutations: a quarter of an hour
 	$(BIN)/python -m pytest -m long $(if $(SEED),--seed=$(SEED)) $(if $(HISTORIES),--histories=$(HISTORIES))
 
-test-stack: setup-dev chromium ## through real servers and a real browser: ten minutes
+test-stack: setup-dev jars-s3 tools ## through real servers and a real browser: a quarter of an hour
 	$(BIN)/python -m pytest -m stack $(if $(SCREENSHOTS),--screenshots=$(SCREENSHOTS))
+
+tools: $(TOOLS)/minio $(TOOLS)/compose postgres chromium ## what `make test-stack` needs besides
 
 lint: setup-dev ## ruff, format, types
 	$(BIN)/ruff check
@@ -61,9 +64,12 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 jars: $(VENV)/.runtime java ## fetch the jars of jars/ivy.xml, or see that they are there
 	@$(BIN)/python jars/fetch.py
 
+jars-s3: jars ## fetch the jars of jars/s3/ivy.xml, for batches or tables on S3
+	@$(BIN)/python jars/fetch.py s3
+
 clean: ## remove .venv, jars, lake, Dagster's runs, caches
 	rm -rf $(VENV) lake spark-warehouse .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
-	rm -rf jars/*.jar jars/.fetch-*
+	rm -rf $(TOOLS) jars/*.jar jars/.fetch-* jars/s3/*.jar jars/s3/.fetch-*
 	find .dagster_home -mindepth 1 ! -name dagster.yaml -delete
 	find sessions_assets sessions_assets_tests jars -name __pycache__ -exec rm -rf {} +
 
@@ -104,16 +110,36 @@ java:
 	echo 'Spark needs Java 17: install it (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME to it' >&2; \
 	exit 1
 
-chromium:
-	@if command -v chromium >/dev/null; then exit 0; fi; \
+# $(1) tells whether it is there, $(2) is the package, $(3) what it is for.
+define needs
+	@if $(1); then exit 0; fi; \
 	$(may_install); \
 	if [ -n "$$may" ]; then \
-	  echo 'Chromium is missing, installing it'; \
-	  $$may apt-get -qq update && $$may apt-get -qq install -y --no-install-recommends chromium; \
+	  echo '$(2) is missing, installing it'; \
+	  $$may apt-get -qq update && $$may apt-get -qq install -y --no-install-recommends $(2); \
 	fi; \
-	if command -v chromium >/dev/null; then exit 0; fi; \
-	echo 'The tests of the UI need Chromium: install it (Debian: apt-get install chromium)' >&2; \
+	if $(1); then exit 0; fi; \
+	echo '$(3): install it (Debian: apt-get install $(2))' >&2; \
 	exit 1
+endef
+
+chromium:
+	$(call needs,command -v chromium >/dev/null,chromium,The tests of the UI need Chromium)
+
+postgres:
+	$(call needs,ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1,postgresql,The tests of the stack need Postgres)
+
+# In the version of the image.
+$(TOOLS)/minio: .docker/minio.Dockerfile
+	$(call needs,command -v go >/dev/null,golang-go,MinIO is built from its Go module)
+	GOBIN=$(CURDIR)/$(TOOLS) go install "$$(grep -o 'github.com/minio/minio@[^ ]*' $<)"
+	@touch $@
+
+# The checker of the Compose Specification itself.
+$(TOOLS)/compose:
+	$(call needs,command -v go >/dev/null,golang-go,The checker of compose files is built from its Go module)
+	GOBIN=$(CURDIR)/$(TOOLS) go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2
+	@mv $(TOOLS)/cmd $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \

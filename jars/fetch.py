@@ -1,7 +1,10 @@
-"""Fetch the jars of `ivy.xml` into the folder of this file, and keep only what `SHA256SUMS` vouches for.
+"""Fetch the jars of an `ivy.xml` into its folder, and keep only what `SHA256SUMS` beside it vouches for.
 
-`python jars/fetch.py`, with Java and with the Python that has pyspark, since the Ivy that pyspark brings does the
-download. When every jar is there and right it does nothing, so it may be run before every use.
+`python jars/fetch.py` for the folder of this file, `python jars/fetch.py s3` for its folder `s3`; with Java, and with
+the Python that has pyspark, since the Ivy that pyspark brings does the download. When every jar is there and right it
+does nothing, so it may be run before every use.
+
+A Scala source in the folder becomes a jar too, by the compiler that Spark brings.
 """
 
 import hashlib
@@ -24,9 +27,9 @@ class FetchError(Exception):
 
 
 def main() -> None:
-    """Make the jars beside this file right, or say in one line why that failed and exit with 1."""
+    """Make the jars of the folder right, or say in one line why that failed and exit with 1."""
     try:
-        print(update(FOLDER))
+        print(update(FOLDER.joinpath(*sys.argv[1:])))
     except FetchError as error:
         sys.exit(f"jars: {error}")
 
@@ -45,8 +48,17 @@ def update(folder: Path) -> str:
     """
     sums = _read_sums(folder / "SHA256SUMS")
     _remove_what_is_not_listed(folder, sums)
-    if all((folder / name).is_file() for name in sums):
-        return f"jars: all {len(sums)} are there, nothing to fetch"
+    if sums and all((folder / name).is_file() for name in sums):
+        done = f"jars: all {len(sums)} are there, nothing to fetch"
+    else:
+        _fetch(folder, sums)
+        done = f"jars: fetched {len(sums)}, checksums right"
+    for source in sorted(folder.glob("*.scala")):
+        _compile(source, _compiled(source))
+    return done
+
+
+def _fetch(folder: Path, sums: dict[str, str]) -> None:
     # Beside their place, so that each moves there in one step: an interrupted fetch leaves no half jar.
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as temporary:
         fetched = Path(temporary, "jars")
@@ -54,7 +66,29 @@ def update(folder: Path) -> str:
         _verify(fetched, sums)
         for name in sums:
             (fetched / name).replace(folder / name)
-    return f"jars: fetched {len(sums)}, checksums right"
+
+
+def _compiled(source: Path) -> Path:
+    """Name the jar of a source after what is in it, so that a changed source is compiled again."""
+    return source.with_name(f"{source.stem}-{_sum(source)[:12]}.jar")
+
+
+def _compile(source: Path, jar: Path) -> None:
+    if jar.is_file():
+        return
+    libraries = [*_spark_jars(), *source.parent.glob("*.jar"), *source.parent.parent.glob("*.jar")]
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=source.parent) as temporary:
+        made = Path(temporary, jar.name)
+        scala = [_java(), "-cp", os.pathsep.join(map(str, _spark_jars())), "scala.tools.nsc.Main", "-usejavacp"]
+        options = ["-cp", os.pathsep.join(map(str, libraries)), "-d", str(made), str(source)]
+        compiler = _run([*scala, *options], Path(temporary))
+        if compiler.returncode:
+            print(compiler.stdout + compiler.stderr, file=sys.stderr)
+            raise FetchError(
+                f"{source.name} does not compile, see above: are the jars of {source.parent.parent} there?"
+            )
+        made.replace(jar)
+    print(f"jars: compiled {source.name}", flush=True)
 
 
 def _read_sums(path: Path) -> dict[str, str]:
@@ -70,7 +104,8 @@ def _sum(path: Path) -> str:
 
 def _remove_what_is_not_listed(folder: Path, sums: dict[str, str]) -> None:
     """Remove jars of older versions and damaged ones: Spark is given every jar of the folder."""
-    for jar in sorted(folder.glob("*.jar")):
+    compiled = {_compiled(source) for source in folder.glob("*.scala")}
+    for jar in sorted(set(folder.glob("*.jar")) - compiled):
         if jar.name not in sums:
             print(f"jars: {jar.name} is not listed in SHA256SUMS, removed", flush=True)
             jar.unlink()
@@ -96,20 +131,24 @@ def _java() -> str:
     return java
 
 
-def _ivy_jar() -> Path:
-    """Find the Ivy that pyspark brings."""
+def _spark_jars() -> list[Path]:
+    """Find the jars that pyspark brings, among them Ivy and the Scala compiler."""
     pyspark = importlib.util.find_spec("pyspark")
     if pyspark is None or pyspark.origin is None:
         raise FetchError(f"pyspark is not installed for {sys.executable}: run `make setup`")
-    found = sorted(Path(pyspark.origin).parent.glob("jars/ivy-*.jar"))
+    return sorted(Path(pyspark.origin).parent.glob("jars/*.jar"))
+
+
+def _ivy_jar() -> Path:
+    found = [jar for jar in _spark_jars() if jar.name.startswith("ivy-")]
     if not found:
-        raise FetchError(f"no Ivy in {Path(pyspark.origin).parent / 'jars'}: is this pyspark whole?")
+        raise FetchError("no Ivy among the jars of pyspark: is it whole?")
     return found[-1]
 
 
-def _run_ivy(command: list[str], where: Path) -> None:
+def _run(command: list[str], where: Path) -> subprocess.CompletedProcess[str]:
     try:
-        ivy = subprocess.run(  # noqa: S603 - a list without shell, of our own making
+        return subprocess.run(  # noqa: S603 - a list without shell, of our own making
             command,
             cwd=where,
             stdin=subprocess.DEVNULL,
@@ -120,7 +159,11 @@ def _run_ivy(command: list[str], where: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise FetchError(f"Ivy did not finish in {PATIENCE_SECONDS} s: is the network slow?") from error
+        raise FetchError(f"no end within {PATIENCE_SECONDS} s: is the network slow?") from error
+
+
+def _run_ivy(command: list[str], where: Path) -> None:
+    ivy = _run(command, where)
     if ivy.returncode:
         lines = (ivy.stdout + ivy.stderr).splitlines()
         telling = [line.strip() for line in lines if TELLING.search(line)] or lines[-10:]

@@ -70,7 +70,7 @@ def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         """The batch of the day as delivered, duplicates kept; rows that are no event go to raw_quarantine."""
         days = _days(context)
         with step(context.log) as seconds:
-            landed = land(lake.open(pyspark.spark_session), landing.open(), days, session_rule.lateness_days)
+            landed = land(lake.open(pyspark), landing.open(), days, session_rule.lateness_days)
         whole = of_run(seconds(), pyspark.ui_address)
         _show(context, days, {day: of_landed(numbers) for day, numbers in landed.items()}, whole)
 
@@ -98,7 +98,7 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
         """Every event once, with its session; what the batch of the day changes, whatever date it speaks of."""
         days = _days(context)
         with step(context.log) as seconds:
-            opened = lake.open(pyspark.spark_session)
+            opened = lake.open(pyspark)
             run = apply(opened, days, session_rule.rule)
             hours = opened.sessions_by_hour(run.days, run.version)
         whole = {**of_changes(run), **of_run(seconds(), pyspark.ui_address), **lineage_of_sessions()}

@@ -80,7 +80,7 @@ def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, settings: Settin
         asked = days_of_run(context, days)
         entries = lake.ledger().entries()
         with step(context.log):
-            opened = lake.open(pyspark.spark_session)
+            opened = lake.open(pyspark)
             inspected = _inspected(opened, asked, session_rule.rule)
         findings = [finding for day, found in inspected for finding in _of_a_day(day, found, entries, settings)]
         yield from report(context, ODS_SESSIONS.name, findings)

@@ -38,7 +38,7 @@ def expire_raw_days(
 ) -> None:
     """Delete raw and quarantined rows of days behind the retention, then the files that nobody can read any more."""
     with step(context.log):
-        days = upkeep.expire(lake.open(pyspark.spark_session), timedelta(days=config.retention_days))
+        days = upkeep.expire(lake.open(pyspark), timedelta(days=config.retention_days))
     context.add_output_metadata({"expired_days": len(days), "days": ", ".join(map(str, days)) or "none"})
 
 
@@ -48,7 +48,7 @@ def compact_session_dates(
 ) -> None:
     """Rewrite event dates that left the window into few sorted files, then delete files nobody can read any more."""
     with step(context.log):
-        dates = upkeep.compact(lake.open(pyspark.spark_session), session_rule.lateness_days)
+        dates = upkeep.compact(lake.open(pyspark), session_rule.lateness_days)
     context.add_output_metadata({"compacted_dates": len(dates), "dates": ", ".join(map(str, dates)) or "none"})
 
 
@@ -58,7 +58,7 @@ def rebuild_all_sessions(
 ) -> None:
     """Compute all sessions anew from the events of the table, under the rule of the settings, in one commit."""
     with step(context.log):
-        rebuilt = upkeep.rebuild(lake.open(pyspark.spark_session), session_rule.rule)
+        rebuilt = upkeep.rebuild(lake.open(pyspark), session_rule.rule)
     before = {f"before/{name}": number for name, number in dataclasses.asdict(rebuilt.before).items()}
     after = {f"after/{name}": number for name, number in dataclasses.asdict(rebuilt.after).items()}
     context.add_output_metadata({**before, **after, "delta_version": rebuilt.version})
@@ -70,7 +70,7 @@ def judge_all_sessions(
 ) -> None:
     """Compute all sessions anew from the events of the table, and compare each row."""
     with step(context.log):
-        found = inspect_all(lake.open(pyspark.spark_session), session_rule.rule)
+        found = inspect_all(lake.open(pyspark), session_rule.rule)
     broken = {name: rows for name, rows in found.broken.items() if rows}
     if broken:
         raise dg.Failure(
@@ -91,7 +91,7 @@ def preview_a_day(
 ) -> None:
     """Compute what the batch of the day, as it lies in the landing now, would change; write nothing."""
     day = date.fromisoformat(context.partition_key)
-    opened = lake.open(pyspark.spark_session)
+    opened = lake.open(pyspark)
     with step(context.log):
         found = preview(opened, landing.open(), [day], session_rule.lateness_days, session_rule.rule)
     context.add_output_metadata(

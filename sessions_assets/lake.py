@@ -14,10 +14,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import DataType, StructType
 
-from sessions_assets import snapshots
 from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.ledger import Ledger
 from sessions_assets.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
+from sessions_assets.snapshots import StoredTable
+from sessions_assets.storage import LOCAL, Storage
 from sessions_assets.tables import DELIVERIES, ODS_SESSIONS, Table
 from sessions_assets.transactions import (
     CONFLICTS,
@@ -48,20 +49,26 @@ class Lake:
     Args:
         spark: a session with Delta's extension, pinned to UTC.
         root: a folder or bucket prefix; made when it is not there.
+        storage: how an S3 bucket is reached.
     """
 
-    def __init__(self, spark: SparkSession, root: str) -> None:
+    def __init__(self, spark: SparkSession, root: str, storage: Storage = LOCAL) -> None:
         self.spark = spark
         self._root = root.rstrip("/")
-        self.ledger = Ledger(self.path(DELIVERIES))
+        self._options = storage.for_delta(root)
+        self.ledger = Ledger(self.stored(DELIVERIES))
 
     def path(self, table: Table) -> str:
         """Give the address of a table."""
         return f"{self._root}/{table.name}"
 
+    def stored(self, table: Table) -> StoredTable:
+        """Give a table as it is asked without Spark."""
+        return StoredTable(self.path(table), self._options)
+
     def create(self, table: Table, properties: Mapping[str, str] | None = None) -> None:
         """Create a table that is not there; one that is there stays as it is."""
-        if snapshots.is_made(self.path(table)):
+        if self.stored(table).is_made():
             return
         schema = StructType()
         for column in table.columns:
@@ -83,12 +90,12 @@ class Lake:
         return reader.load(self.path(table))
 
     def _check_made(self, table: Table) -> None:
-        if not snapshots.is_made(self.path(table)):
+        if not self.stored(table).is_made():
             raise LakeError(f"{self.path(table)} does not exist: materialize raw_events and ods_sessions first")
 
     def properties(self, table: Table) -> dict[str, str]:
         """Read the properties of a table."""
-        return snapshots.properties(self.path(table))
+        return self.stored(table).properties()
 
     def version(self, table: Table) -> int:
         """Give the number of the newest commit of a table.
@@ -97,7 +104,7 @@ class Lake:
             LakeError: the table was never made.
         """
         self._check_made(table)
-        return snapshots.version(self.path(table))
+        return self.stored(table).version()
 
     def read_days(self, table: Table, days: Collection[date]) -> DataFrame:
         """Read the arrival days of a table that is partitioned by them."""
@@ -123,15 +130,15 @@ class Lake:
 
     def count_rows(self, table: Table, days: Collection[date]) -> dict[date, int]:
         """Count the rows of arrival days from what the table knows of its files, without reading them."""
-        return snapshots.count_rows(self.path(table), ARRIVAL_DAY, days)
+        return self.stored(table).count_rows(ARRIVAL_DAY, days)
 
     def least_timestamp(self, table: Table, day_column: str, days: Collection[date]) -> datetime | None:
         """Give a lower bound for the events that these days brought, by what is known of the files; None: unknown."""
-        return snapshots.least_timestamp(self.path(table), day_column, days)
+        return self.stored(table).least_timestamp(day_column, days)
 
     def delete_days(self, table: Table, days: Collection[date]) -> None:
         """Delete whole arrival days, in one commit; none if nothing is there."""
-        if days and snapshots.is_made(self.path(table)):
+        if days and self.stored(table).is_made():
             DeltaTable.forPath(self.spark, self.path(table)).delete(f"{table.partition} IN ({_literals(days)})")
 
     def merge_sessions(
@@ -163,7 +170,7 @@ class Lake:
             .whenNotMatchedInsert(values=values)
         )
         with _one_writer():
-            commit = commit_after(self.spark, self.path(ODS_SESSIONS), read_version, merge.execute)
+            commit = commit_after(self.spark, self.stored(ODS_SESSIONS), read_version, merge.execute)
         metrics = commit["operationMetrics"]
         return commit["version"], {change: int(metrics[name]) for change, name in _MERGE_METRICS.items()}
 
@@ -205,13 +212,13 @@ class Lake:
             SELECT pdate, CAST(date_part('hour', session_start) AS INT) AS hour, count(DISTINCT session_id) AS sessions
             FROM stored WHERE session_start = timestamp AND pdate IN ({_literals(dates)}) GROUP BY 1, 2
         """  # noqa: S608 - dates
-        for day, hour, sessions in snapshots.query(self.path(ODS_SESSIONS), version, text):
+        for day, hour, sessions in self.stored(ODS_SESSIONS).query(version, text):
             hours[day][hour] = sessions
         return hours
 
     def vacuum(self, table: Table) -> None:
         """Delete the files that no version of the last seven days needs, Delta's own safety check on."""
-        if snapshots.is_made(self.path(table)):
+        if self.stored(table).is_made():
             DeltaTable.forPath(self.spark, self.path(table)).vacuum()
 
 

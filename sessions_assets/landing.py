@@ -6,6 +6,7 @@ Source of the rules: S20 (empty and missing).
 """
 
 import hashlib
+import io
 import re
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
@@ -15,6 +16,8 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 
 from fsspec.core import url_to_fs
+
+from sessions_assets.storage import LOCAL, S3_SCHEME, Storage
 
 FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
@@ -52,10 +55,12 @@ class Landing:
 
     Args:
         root: a folder or an address such as `s3://bucket/prefix`.
+        storage: how an S3 bucket is reached.
     """
 
-    def __init__(self, root: str) -> None:
-        self._files, self._root = url_to_fs(root)
+    def __init__(self, root: str, storage: Storage = LOCAL) -> None:
+        self._is_s3 = root.startswith(S3_SCHEME)
+        self._files, self._root = url_to_fs(root, **storage.for_fsspec(root))
 
     def address(self, name: str = "") -> str:
         """Give the full address of a name in the landing."""
@@ -67,8 +72,8 @@ class Landing:
 
     def open(self, file: str) -> AbstractContextManager[IO[bytes]]:
         """Open a file of a batch by its address."""
-        opened: AbstractContextManager[IO[bytes]] = self._files.open(file, "rb")
-        return opened
+        # What fsspec opens on S3 reads no line of a limited length.
+        return io.BufferedReader(self._files.open(file, "rb"))
 
     @staticmethod
     def _expected(day: date) -> str:
@@ -135,6 +140,8 @@ class Landing:
             self._files.invalidate_cache(folder)
             return sorted(self._files.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
         except FileNotFoundError as error:
+            if self._is_s3:
+                return []  # a prefix is there once something lies below it; the bucket was looked for before
             address = self._files.unstrip_protocol(folder)
             raise DeliveryError(f"{address} does not exist: expected a folder with batches") from error
         except NotADirectoryError as error:

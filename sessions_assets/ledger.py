@@ -18,6 +18,7 @@ from deltalake import DeltaTable, Field, QueryBuilder, Schema
 from deltalake.exceptions import CommitFailedError
 from deltalake.schema import PrimitiveType
 
+from sessions_assets.snapshots import StoredTable
 from sessions_assets.tables import DELIVERIES
 
 _TYPES = {"DATE": "date", "STRING": "string", "BIGINT": "long", "TIMESTAMP": "timestamp"}
@@ -46,17 +47,17 @@ class Ledger:
     """The ledger of one lake.
 
     Args:
-        address: of the table `deliveries`; made with its first row.
+        stored: the table `deliveries`; made with its first row.
     """
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, stored: StoredTable) -> None:
+        self._stored = stored
 
     def entries(self, days: Collection[date] | None = None) -> dict[date, Entry]:
         """Read what is said of these days, or of all, in their order; a day that was never delivered is left out."""
-        if not DeltaTable.is_deltatable(self.address):
+        if not self._stored.is_made():
             return {}
-        found = _entries(DeltaTable(self.address))
+        found = _entries(self._stored.open())
         return found if days is None else {day: entry for day, entry in found.items() if day in days}
 
     def check_open(self, days: Collection[date]) -> None:
@@ -95,7 +96,7 @@ class Ledger:
     def take_back(self, days: Collection[date], known: Mapping[date, Entry]) -> None:
         """Say of these days again what was known before a landing that changed nothing."""
         if first := [day for day in days if day not in known]:
-            _repeated(lambda: DeltaTable(self.address).delete(_is_one_of(first)))
+            _repeated(lambda: self._stored.open().delete(_is_one_of(first)))
         self.record(known.values())
 
     def record(self, entries: Collection[Entry]) -> None:
@@ -124,24 +125,24 @@ class Ledger:
         expired: list[date] = []
 
         def attempt() -> None:
-            table = DeltaTable(self.address)
+            table = self._stored.open()
             found = _entries(table)
             closing = _to_expire(found, retention)
             if closing:
                 _merge(table, [replace(entry, expired_at=datetime.now(UTC)) for entry in closing], insert=False)
             expired[:] = [e.day for e in found.values() if e.expired_at] + [e.day for e in closing]
 
-        if DeltaTable.is_deltatable(self.address):
+        if self._stored.is_made():
             _repeated(attempt)
         return expired
 
     def compact(self) -> None:
         """Put the rows of all days into one file, and delete the files that no version of the last week needs."""
-        if DeltaTable.is_deltatable(self.address):
+        if self._stored.is_made():
             _repeated(self._compact)
 
     def _compact(self) -> None:
-        table = DeltaTable(self.address)
+        table = self._stored.open()
         table.optimize.compact()
         table.vacuum(dry_run=False)
         table.create_checkpoint()
@@ -151,7 +152,7 @@ class Ledger:
             Field(c.name, PrimitiveType(_TYPES[c.sql_type]), nullable=c.nullable, metadata={"comment": c.meaning})
             for c in DELIVERIES.columns
         ]
-        return DeltaTable.create(self.address, Schema(columns), mode="ignore", name=DELIVERIES.name)
+        return self._stored.create(Schema(columns))
 
 
 def _entries(table: DeltaTable) -> dict[date, Entry]:

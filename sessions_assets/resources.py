@@ -13,13 +13,14 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 from pyspark.sql import SparkSession
 
-from sessions_assets import snapshots
 from sessions_assets.events import ARRIVAL_DAY
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.ledger import Ledger
 from sessions_assets.sessions import SessionRule
-from sessions_assets.settings import Settings, SettingsError
+from sessions_assets.settings import DRIVER_MEMORY, Settings, SettingsError
+from sessions_assets.snapshots import StoredTable
+from sessions_assets.storage import DEFAULT_REGION, S3_SCHEME, Storage
 from sessions_assets.tables import DELIVERIES, Table
 
 
@@ -28,6 +29,8 @@ class SparkResource(LazyPySparkResource):
 
     spark_config: dict[str, Any] = Field(default_factory=dict, description="additional Spark settings")
     master: str = Field(description="where Spark runs, such as local[*]")
+    driver_memory: str = Field(default=DRIVER_MEMORY, description="memory of the process that plans a run")
+    uses_s3: bool = Field(default=False, description="whether tables or batches lie on S3, which needs more jars")
 
     @property
     def ui_address(self) -> str | None:
@@ -37,7 +40,10 @@ class SparkResource(LazyPySparkResource):
 
     def _init_session(self) -> None:
         if self._spark_session is None:
-            settings = {**_SPARK_SETTINGS, "spark.jars": _jars(), **self.spark_config}
+            jars = ",".join(_jars("", "jars") + (_jars("s3", "jars-s3") if self.uses_s3 else []))
+            # The memory must be known before the JVM starts.
+            memory = {"spark.driver.memory": self.driver_memory}
+            settings = {**_SPARK_SETTINGS, **memory, "spark.jars": jars, **self.spark_config}
             builder = SparkSession.builder.appName("sessions_assets").master(self.master)
             for name, value in settings.items():
                 builder = builder.config(name, value)
@@ -55,8 +61,6 @@ _SPARK_SETTINGS = {
     "spark.sql.ansi.enabled": "true",
     # Parquet as pandas writes it counts nanoseconds; without this Spark would refuse the file.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
-    # Must be known before the JVM starts; the default of 1 GiB is too small for a day of a million events.
-    "spark.driver.memory": "2g",
     # The local table of a small day needs no 200 tasks: adaptive execution joins them, but starts with these.
     "spark.sql.shuffle.partitions": "16",
     # A plain UI for a run of seconds costs its start; a cluster has its own.
@@ -75,44 +79,70 @@ _SPARK_SETTINGS = {
 }
 
 
-def _jars() -> str:
-    folders = (Path.cwd() / "jars", Path(__file__).parent.parent / "jars")
+def _jars(kind: str, target: str) -> list[str]:
+    folders = (Path.cwd() / "jars" / kind, Path(__file__).parent.parent / "jars" / kind)
     for folder in folders:
         if found := sorted(folder.glob("*.jar")):
-            return ",".join(str(jar) for jar in found)
+            return [str(jar) for jar in found]
     looked = " and ".join(str(folder) for folder in dict.fromkeys(folders))
-    raise SettingsError(f"no Delta jars in {looked}: run `make jars`")
+    raise SettingsError(f"no jars in {looked}: run `make {target}`")
 
 
-class LakeResource(ConfigurableResource[Lake]):
+class StoredResource(ConfigurableResource[Any]):
+    """Something in a folder or on S3. The keys of S3 stay in the environment: nothing here holds or shows them."""
+
+    root: str = Field(description="a folder or s3://bucket/prefix")
+    endpoint: str | None = Field(default=None, description="of an S3 store that is not Amazon's")
+    region: str = Field(default=DEFAULT_REGION, description="of the S3 store")
+
+    def _checked(self) -> Storage:
+        storage = Storage(self.endpoint, self.region)
+        storage.check(self.root)
+        return storage
+
+
+class LakeResource(StoredResource):
     """Where the Delta tables lie."""
 
-    root: str = Field(description="a folder")
+    def open(self, spark: SparkResource) -> Lake:
+        """Open the tables with the Spark session, which is started if S3 answers.
 
-    def open(self, spark: SparkSession) -> Lake:
-        """Open the tables with a Spark session."""
-        return Lake(spark, self._address())
+        Raises:
+            StorageError: they lie on S3, and S3 cannot be used.
+        """
+        storage = self._checked()
+        return Lake(spark.spark_session, self._address(), storage)
 
     def ledger(self) -> Ledger:
-        """Open the ledger alone, for which no Spark session is needed."""
-        return Ledger(f"{self._address()}/{DELIVERIES.name}")
+        """Open the ledger alone, for which no Spark session is needed.
+
+        Raises:
+            StorageError: it lies on S3, and S3 cannot be used.
+        """
+        return Ledger(self._stored(DELIVERIES))
 
     def count_rows(self, table: Table, day: date) -> int:
         """Count the rows of an arrival day from what the table knows of its files, without a Spark session."""
-        return snapshots.count_rows(f"{self._address()}/{table.name}", ARRIVAL_DAY, [day])[day]
+        return self._stored(table).count_rows(ARRIVAL_DAY, [day])[day]
+
+    def _stored(self, table: Table) -> StoredTable:
+        address = self._address()
+        return StoredTable(f"{address}/{table.name}", self._checked().for_delta(address))
 
     def _address(self) -> str:
-        return self.root if "://" in self.root else str(Path(self.root).absolute())
+        return self.root.rstrip("/") if "://" in self.root else str(Path(self.root).absolute())
 
 
-class LandingResource(ConfigurableResource[Landing]):
+class LandingResource(StoredResource):
     """Where the batches arrive."""
 
-    root: str = Field(description="a folder")
-
     def open(self) -> Landing:
-        """Open the landing."""
-        return Landing(self.root)
+        """Open the landing.
+
+        Raises:
+            StorageError: it lies on S3, and S3 cannot be used.
+        """
+        return Landing(self.root, self._checked())
 
 
 class SessionRuleResource(ConfigurableResource[SessionRule]):
@@ -131,10 +161,17 @@ class SessionRuleResource(ConfigurableResource[SessionRule]):
 
 def build_resources(settings: Settings) -> dict[str, ConfigurableResource[Any]]:
     """Make the resources that the assets ask for by name."""
+    uses_s3 = settings.lake.startswith(S3_SCHEME) or settings.landing.startswith(S3_SCHEME)
+    storage = Storage(settings.s3_endpoint, settings.s3_region)
     return {
-        "pyspark": SparkResource(master=settings.spark_master),
-        "lake": LakeResource(root=settings.lake),
-        "landing": LandingResource(root=settings.landing),
+        "pyspark": SparkResource(
+            master=settings.spark_master,
+            driver_memory=settings.driver_memory,
+            spark_config=storage.for_spark() if uses_s3 else {},
+            uses_s3=uses_s3,
+        ),
+        "lake": LakeResource(root=settings.lake, endpoint=storage.endpoint, region=storage.region),
+        "landing": LandingResource(root=settings.landing, endpoint=storage.endpoint, region=storage.region),
         "session_rule": SessionRuleResource(
             timeout_microseconds=settings.timeout // timedelta(microseconds=1),
             user_actions=None if settings.user_actions is None else sorted(settings.user_actions),

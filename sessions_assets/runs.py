@@ -14,6 +14,7 @@ from sessions_assets.lake import LakeError
 from sessions_assets.landing import DeliveryError
 from sessions_assets.ledger import ClosedDayError
 from sessions_assets.progress import LOGGER
+from sessions_assets.storage import StorageError
 
 
 class _ToTheRun(logging.Handler):
@@ -38,7 +39,7 @@ def step(log: dg.DagsterLogManager) -> Iterator[Callable[[], float]]:
     LOGGER.addHandler(handler)
     try:
         yield lambda: round(time.monotonic() - started, 1)
-    except (ClosedDayError, DeliveryError, LakeError) as error:
+    except (ClosedDayError, DeliveryError, LakeError, StorageError) as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     finally:
         LOGGER.removeHandler(handler)

@@ -13,8 +13,11 @@ from typing import Any
 
 from sessions_assets.events import LATENESS_DAYS
 from sessions_assets.sessions import SESSION_TIMEOUT, USER_ACTIONS
+from sessions_assets.storage import DEFAULT_REGION
 
 FIRST_SAMPLE_DAY = date(2025, 3, 10)
+# Spark's own default of 1 GiB is too small for a day of a million events.
+DRIVER_MEMORY = "2g"
 
 
 class SettingsError(ValueError):
@@ -36,6 +39,9 @@ class Settings:
         late_warn_share: SESSIONS_LATE_WARN_SHARE, of the accepted rows of a batch; more late ones are, too.
         due_hour: SESSIONS_DUE_HOUR, the hour in UTC by which the batch of the day should be there.
         spark_master: SPARK_MASTER.
+        driver_memory: SPARK_DRIVER_MEMORY, of the process in which Spark plans, and works if the master is local.
+        s3_endpoint: AWS_ENDPOINT_URL, of a store that is not Amazon's.
+        s3_region: AWS_REGION.
     """
 
     landing: str = "batches"
@@ -48,6 +54,9 @@ class Settings:
     late_warn_share: float = 0.2
     due_hour: int = 12
     spark_master: str = "local[*]"
+    driver_memory: str = DRIVER_MEMORY
+    s3_endpoint: str | None = None
+    s3_region: str = DEFAULT_REGION
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -67,6 +76,9 @@ class Settings:
             "late_warn_share": ("SESSIONS_LATE_WARN_SHARE", _share),
             "due_hour": ("SESSIONS_DUE_HOUR", _hour),
             "spark_master": ("SPARK_MASTER", str),
+            "driver_memory": ("SPARK_DRIVER_MEMORY", _memory),
+            "s3_endpoint": ("AWS_ENDPOINT_URL", _endpoint),
+            "s3_region": ("AWS_REGION", str),
         }
         values: dict[str, Any] = {}
         for name, (variable, parse) in parsers.items():
@@ -120,6 +132,19 @@ def _share(text: str) -> float:
     if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", text):
         raise ValueError("a share from 0 to 1 such as 0.05")
     return float(text)
+
+
+def _memory(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*[mg]", text):
+        raise ValueError("an amount of memory such as 512m or 2g")
+    return text
+
+
+def _endpoint(text: str) -> str:
+    # A user and a password in it would be shown wherever the endpoint is named.
+    if not re.fullmatch(r"https?://[^/@\s]+/?", text):
+        raise ValueError("a URL such as http://minio:9000, without a path, a user or a password")
+    return text.rstrip("/")
 
 
 def _hour(text: str) -> int:

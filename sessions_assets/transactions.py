@@ -9,10 +9,11 @@ from typing import Any
 from uuid import uuid4
 
 from delta import exceptions
-from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import StructType
+
+from sessions_assets.snapshots import StoredTable
 
 # All writers of sessions take their transaction numbers from one sequence: the version they read, plus one.
 _APPLICATION = "sessions_assets"
@@ -35,7 +36,9 @@ class OvertakenError(Exception):
         super().__init__(f"another run has written {address} since version {read_version}, which this run has read")
 
 
-def commit_after(spark: SparkSession, address: str, read_version: int, write: Callable[[], object]) -> dict[str, Any]:
+def commit_after(
+    spark: SparkSession, table: StoredTable, read_version: int, write: Callable[[], object]
+) -> dict[str, Any]:
     """Commit only if no other writer of this project has since `read_version`; give what Delta notes of the commit.
 
     Delta skips a write whose transaction number is not greater than the last one, and fails one of two that run at the
@@ -55,14 +58,14 @@ def commit_after(spark: SparkSession, address: str, read_version: int, write: Ca
     try:
         write()
     except CONFLICTS as error:
-        raise OvertakenError(address, read_version) from error
+        raise OvertakenError(table.address, read_version) from error
     finally:
         for name in settings:
             spark.conf.unset(name)
-    for commit in DeltaTable(address).history():
+    for commit in table.open().history():
         if commit.get("userMetadata") == mark:
             return commit
-    raise OvertakenError(address, read_version)
+    raise OvertakenError(table.address, read_version)
 
 
 def create_table(

@@ -17,6 +17,11 @@ SUMS = f"{hashlib.sha256(RIGHT).hexdigest()}  a-1.jar\n"
 JAVA = """#!/bin/sh
 mkdir jars && cp "$GIVES"/*.jar jars
 """
+# Its last two arguments are the jar to make and the source.
+COMPILING_JAVA = """#!/bin/sh
+while [ $# -gt 2 ]; do shift; done
+cat "$2" > "$1" && echo >> "$1"
+"""
 FAILING_JAVA = """#!/bin/sh
 echo ':: resolving dependencies ::'
 echo '    module not found: org#a;1'
@@ -137,10 +142,34 @@ def test_jar_of_an_older_list_is_removed(jars: Jars) -> None:
     assert jars.content == {"a-1.jar": RIGHT}
 
 
-def test_the_list_and_the_checksums_name_the_same_jars() -> None:
-    pinned = ET.parse(PROJECT / "jars" / "ivy.xml").iter("dependency")  # noqa: S314 - our own file
+def test_a_source_is_compiled_once_and_again_when_it_changes(jars: Jars) -> None:
+    """A jar of it is named after its content; what was compiled before is removed."""
+    (jars.folder / "a-1.jar").write_bytes(RIGHT)
+    names = []
+    for text in ("class One", "class One", "class Two"):
+        (jars.folder / "Store.scala").write_text(text)
+        done = jars.fetch(COMPILING_JAVA if text not in names else None)
+        assert done.returncode == 0, done.stderr
+        assert ("compiled Store.scala" in done.stdout) == (text not in names)
+        names.append(text)
+        (compiled,) = jars.folder.glob("Store-*.jar")
+        assert compiled.read_text() == f"{text}\n"
+
+
+def test_a_source_that_does_not_compile_shows_why(jars: Jars) -> None:
+    (jars.folder / "a-1.jar").write_bytes(RIGHT)
+    (jars.folder / "Store.scala").write_text("class")
+    done = jars.fetch(FAILING_JAVA)
+    assert done.returncode == 1
+    assert "module not found: org#a;1" in done.stderr
+    assert "jars: Store.scala does not compile" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["", "s3"])
+def test_the_list_and_the_checksums_name_the_same_jars(kind: str) -> None:
+    pinned = ET.parse(PROJECT / "jars" / kind / "ivy.xml").iter("dependency")  # noqa: S314 - our own file
     names = {f"{jar.attrib['name']}-{jar.attrib['rev']}.jar" for jar in pinned}
-    lines = (PROJECT / "jars" / "SHA256SUMS").read_text().splitlines()
+    lines = (PROJECT / "jars" / kind / "SHA256SUMS").read_text().splitlines()
     assert names == {line.split()[1] for line in lines}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sessions_assets.ledger import Entry, Ledger
+from sessions_assets.snapshots import StoredTable
 from sessions_assets_tests.tables import day
 
 LANDED_AT = datetime(2025, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
@@ -15,7 +16,7 @@ LANDED_AT = datetime(2025, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(str(tmp_path / "deliveries"))
+    return Ledger(StoredTable(str(tmp_path / "deliveries")))
 
 
 def entry(number: int, **changes: object) -> Entry:
@@ -39,12 +40,12 @@ def test_a_landing_is_noted_when_it_begins_and_taken_back_when_it_fails(ledger: 
     assert ledger.entries() == known
 
 
-def test_compaction_keeps_all_rows(ledger: Ledger) -> None:
+def test_compaction_keeps_all_rows(ledger: Ledger, tmp_path: Path) -> None:
     for number in range(5):
         ledger.record([entry(number)])
     ledger.compact()
     assert ledger.entries() == {day(number): entry(number) for number in range(5)}
-    assert len(list(Path(ledger.address).glob("_delta_log/*.checkpoint.parquet"))) == 1
+    assert len(list((tmp_path / "deliveries").glob("_delta_log/*.checkpoint.parquet"))) == 1
 
 
 def test_a_day_that_landed_anew_stays_unapplied(ledger: Ledger) -> None:

@@ -14,6 +14,7 @@ from sessions_assets.landing import Landing
 from sessions_assets.ledger import Entry, Ledger
 from sessions_assets.resources import build_resources
 from sessions_assets.settings import Settings
+from sessions_assets.snapshots import StoredTable
 from sessions_assets_tests.processes import python
 from sessions_assets_tests.tables import DAY_0, day
 
@@ -29,7 +30,7 @@ class Operator:
     """A landing and a ledger, and a sensor that looks at them tick by tick."""
 
     def __init__(self, folder: Path, first_day: date = DAY_0) -> None:
-        self.landing, self.ledger = folder / "landing", Ledger(str(folder / "lake" / "deliveries"))
+        self.landing, self.ledger = folder / "landing", Ledger(StoredTable(str(folder / "lake" / "deliveries")))
         self.landing.mkdir()
         settings = Settings(landing=str(self.landing), lake=str(folder / "lake"), first_day=first_day)
         self.definitions, self.resources = build_definitions(settings), build_resources(settings)

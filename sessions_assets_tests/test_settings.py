@@ -29,6 +29,9 @@ def test_every_variable_is_read() -> None:
             "SESSIONS_USER_ACTIONS": "click, tap",
             "SESSIONS_LATENESS_DAYS": "7",
             "SPARK_MASTER": "spark://host:7077",
+            "SPARK_DRIVER_MEMORY": "512m",
+            "AWS_ENDPOINT_URL": "http://minio:9000/",
+            "AWS_REGION": "eu-central-1",
         }
     ) == Settings(
         landing="s3://bucket/in",
@@ -38,6 +41,9 @@ def test_every_variable_is_read() -> None:
         user_actions=frozenset({"click", "tap"}),
         lateness_days=7,
         spark_master="spark://host:7077",
+        driver_memory="512m",
+        s3_endpoint="http://minio:9000",
+        s3_region="eu-central-1",
     )
 
 
@@ -48,6 +54,9 @@ def test_a_star_makes_every_event_an_action() -> None:
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
+        ("AWS_ENDPOINT_URL", "minio:9000"),
+        ("AWS_ENDPOINT_URL", "http://user:password@minio:9000"),
+        ("SPARK_DRIVER_MEMORY", "2 GB"),
         ("SESSIONS_FIRST_DAY", "2025-02-30"),
         ("SESSIONS_FIRST_DAY", "20250310"),
         ("SESSIONS_TIMEOUT_SECONDS", "five"),

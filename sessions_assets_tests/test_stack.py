@@ -11,8 +11,9 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from sessions_assets_tests.deployment import FIRST
+from sessions_assets_tests.operators import wait_for
 from sessions_assets_tests.reference import Event, Row, expected_table
-from sessions_assets_tests.stack import Stack, wait_for
+from sessions_assets_tests.stack import Stack
 
 pytestmark = pytest.mark.stack
 

@@ -14,10 +14,11 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from sessions_assets.violations import VIOLATIONS
 from sessions_assets_tests.deployment import FIRST, LAST
+from sessions_assets_tests.operators import wait_for
 from sessions_assets_tests.reference import Event
 from sessions_assets_tests.sample_batches import Row as Delivered
 from sessions_assets_tests.sample_batches import deliveries, instant
-from sessions_assets_tests.stack import Stack, wait_for
+from sessions_assets_tests.stack import Stack
 from sessions_assets_tests.tables import write_batches
 
 pytestmark = pytest.mark.stack

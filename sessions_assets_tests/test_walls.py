@@ -10,13 +10,14 @@ PACKAGE = Path(__file__).parent.parent / "sessions_assets"
 ROOMS = (
     "progress",
     "events",
+    "storage",
     "landing",
     "formats",
     "sessions",
     "violations",
     "tables",
-    "ledger",
     "snapshots",
+    "ledger",
     "transactions",
     "lake",
     "numbers",
@@ -27,6 +28,7 @@ ROOMS = (
     "previews",
     "pictures",
     "settings",
+    "buckets",
     "resources",
     "runs",
     "metadata",
@@ -36,10 +38,22 @@ ROOMS = (
     "jobs",
     "sensors",
     "definitions",
+    "launchers",
 )
-SHELL = {"runs", "metadata", "assets", "findings", "checks", "jobs", "sensors", "definitions"}
+SHELL = {"runs", "metadata", "assets", "findings", "checks", "jobs", "sensors", "definitions", "launchers"}
 KNOW_DAGSTER = {"resources", *SHELL}
-KNOW_NO_SPARK = {"progress", "pictures", "landing", "tables", "ledger", "snapshots", "settings", *SHELL}
+KNOW_NO_SPARK = {
+    "progress",
+    "pictures",
+    "storage",
+    "landing",
+    "tables",
+    "ledger",
+    "snapshots",
+    "settings",
+    "buckets",
+    *SHELL,
+}
 
 
 def imports(room: str) -> set[str]:
