@@ -47,11 +47,12 @@ test-stack: setup-dev jars-s3 tools ## through real servers and a real browser: 
 
 tools: $(TOOLS)/minio $(TOOLS)/compose postgres chromium ## what `make test-stack` needs besides
 
-lint: setup-dev ## ruff, format, types
+lint: setup-dev ## ruff, format, types, images
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy jars/fetch.py
+	$(BIN)/hadolint .docker/Dockerfile .docker/minio.Dockerfile
 
 lock: setup-dev ## write requirements*.txt anew from pyproject.toml
 	$(COMPILE) -o requirements.txt pyproject.toml

@@ -29,6 +29,9 @@ from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 SESSIONS_POOL = "ods_sessions"
 RAW_POOL = "raw_events"
 
+# A worker or a store that was lost in mid-run may be back; each step may be repeated. What is refused is not retried.
+_AFTER_A_LOSS = dg.RetryPolicy(max_retries=1, delay=15)
+
 
 def arrival_days(settings: Settings) -> dg.DailyPartitionsDefinition:
     """Give the partitions of both assets: each day from the first one to today."""
@@ -55,6 +58,7 @@ def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=RAW_POOL,
+        retry_policy=_AFTER_A_LOSS,
         group_name="sessions",
         kinds={"pyspark", "deltalake"},
         owners=["team:sessions"],
@@ -84,6 +88,7 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=SESSIONS_POOL,
+        retry_policy=_AFTER_A_LOSS,
         group_name="sessions",
         kinds={"pyspark", "deltalake"},
         owners=["team:sessions"],

@@ -214,6 +214,10 @@ class Composed(Operator):
             return
         started.wait(20)
 
+    def alive(self) -> set[str]:
+        """Name the processes that have been started and not killed."""
+        return {*self._running}
+
     def log_of(self, name: str) -> str:
         """Give what a process has said."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
