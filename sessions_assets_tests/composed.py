@@ -11,13 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from sessions_assets.storage import Storage
 from sessions_assets_tests.operators import Operator, wait_for
 from sessions_assets_tests.stack import free_port
 
@@ -49,6 +50,15 @@ def read_compose(environment: Mapping[str, str]) -> dict[str, Any]:
     return content
 
 
+SECRETS = {
+    "MINIO_ROOT_USER": "user-5f0c9d",
+    "MINIO_ROOT_PASSWORD": "minio-5f0c9d",
+    "POSTGRES_PASSWORD": "postgres-5f0c9d",
+}
+"""What nobody may see of the stack under test."""
+KEYS = {"AWS_ACCESS_KEY_ID": SECRETS["MINIO_ROOT_USER"], "AWS_SECRET_ACCESS_KEY": SECRETS["MINIO_ROOT_PASSWORD"]}
+
+
 def example_environment() -> dict[str, str]:
     """Read .env.example."""
     lines = (PROJECT / ".env.example").read_text().splitlines()
@@ -66,11 +76,12 @@ class Composed(Operator):
 
     def __init__(self, folder: Path, workers: int = 2, **settings: str) -> None:
         self.folder, self.workers = folder, workers
-        self.environment = example_environment() | settings
+        self.environment = example_environment() | SECRETS | settings
         self.services: dict[str, Any] = read_compose(self.environment)["services"]
         self.ports = {port: free_port() for port in _ports(COMPOSE.read_text())}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.home = folder / "home"
+        self.store = Storage(f"http://127.0.0.1:{self.ports['9000']}")
         super().__init__(f"http://127.0.0.1:{self.ports['3000']}")
 
     # --- What a container would be
@@ -129,8 +140,8 @@ class Composed(Operator):
     # --- What compose does
 
     @contextmanager
-    def running(self) -> Iterator["Composed"]:
-        """Start all services in their order, each once those it depends on are as it asks; end them all."""
+    def running(self, only: Collection[str] = ()) -> Iterator["Composed"]:
+        """Start all services, or some, in their order, each once those it depends on are as it asks; end them all."""
         for folder in (self.home / "dagster_home", self.home / "compute_logs", self.folder / "minio"):
             folder.mkdir(parents=True)
         # Postgres runs as a user of its own, who must be let in.
@@ -143,8 +154,10 @@ class Composed(Operator):
         (self.home / "workspace.yaml").write_text(workspace)
         try:
             for service in self._in_order():
-                self.start(service)
-            wait_for("web server", self.serves_the_assets)
+                if service in (only or self.services):
+                    self.start(service)
+            if not only:
+                wait_for("web server", self.serves_the_assets)
             yield self
         finally:
             for name in reversed([*self._running]):

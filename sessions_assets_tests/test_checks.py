@@ -10,12 +10,13 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812
 
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.violations import VIOLATIONS
 from sessions_assets_tests.deployment import Deployment, failure_of
 from sessions_assets_tests.reference import Event
-from sessions_assets_tests.tables import at, day, event, write_batches
+from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches
 
 CHECKS = {
     "raw_events": ["conservation", "quarantine_rate", "batch_not_empty"],
@@ -23,6 +24,7 @@ CHECKS = {
 }
 GOOD, BAD = "SUCCEEDED", "FAILED"
 DAYS = [day(0), day(1), day(2)]
+MARKUP = "<script>alert(1)</script>"
 
 
 def states(deployment: Deployment, check: str) -> dict[date, str]:
@@ -97,15 +99,20 @@ def results(run: dg.ExecuteInProcessResult) -> dict[str, AssetCheckEvaluation]:
 
 
 def test_a_range_with_one_bad_day_shows_which(spark: SparkSession, tmp_path: Path) -> None:
-    """A row that stands twice belongs to one day; the run fails, that day is red and the others are green."""
-    batches = {day(n): [event("a", "10:00", n, user=f"u{n}"), event("x", "10:01", n, user=f"u{n}")] for n in range(3)}
+    """A row that stands twice belongs to one day; the run fails, that day is red and the others are green.
+
+    Ids that look like SQL, markup or paths stay what they are, from the batch to the table that the check shows.
+    """
+    users = ("'; DROP TABLE ods_sessions; --", MARKUP, "../../etc/passwd")
+    batches = {day(n): [event("a", "10:00", n, user=u), event("x", "10:01", n, user=u)] for n, u in enumerate(users)}
     write_batches(tmp_path / "landing", batches)
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
     assert deployment.materialize(day(0), day(2), checks=True).success
     for check in CHECKS["ods_sessions"]:
         assert states(deployment, check) == dict.fromkeys(DAYS, GOOD)
+    assert {row.user_id for row in stored_rows(deployment.lake)} == {*users}
     stored = deployment.lake.read(ODS_SESSIONS)
-    stored.where("user_id = 'u1' AND event_id = 'x'").write.format("delta").mode("append").save(
+    stored.where((F.col("user_id") == MARKUP) & (F.col("event_id") == "x")).write.format("delta").mode("append").save(
         deployment.lake.path(ODS_SESSIONS)
     )
 
@@ -119,9 +126,9 @@ def test_a_range_with_one_bad_day_shows_which(spark: SparkSession, tmp_path: Pat
     assert (twice.passed, twice.blocking, twice.metadata["rows"].value) == (False, True, 1)
     (shown,) = twice.metadata["examples"].value.records
     assert shown.data == {
-        "user_id": "u1", "event_id": "x", "product_code": "I", "timestamp": "2025-03-11 10:01:00",
-        "is_user_action": "False", "session_id": "u1#I#2025-03-11 10:00:00", "session_start": "2025-03-11 10:00:00",
-        "first_updated_at": "2025-03-11", "pdate": "2025-03-11",
+        "user_id": MARKUP, "event_id": "x", "product_code": "I", "timestamp": "2025-03-11 10:01:00",
+        "is_user_action": "False", "session_id": f"{MARKUP}#I#2025-03-11 10:00:00",
+        "session_start": "2025-03-11 10:00:00", "first_updated_at": "2025-03-11", "pdate": "2025-03-11",
     }  # fmt: skip
     assert all(evaluation.passed for evaluation in alone.values())
     whole = of_the_whole(deployment, "ods_sessions")

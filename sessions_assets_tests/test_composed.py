@@ -17,8 +17,7 @@ import s3fs
 import yaml
 from deltalake import DeltaTable, QueryBuilder
 
-from sessions_assets.storage import Storage
-from sessions_assets_tests.composed import PROJECT, Composed, example_environment, read_compose
+from sessions_assets_tests.composed import KEYS, PROJECT, SECRETS, Composed, example_environment, read_compose
 from sessions_assets_tests.deployment import BATCHES, DAYS, Sample
 from sessions_assets_tests.operators import ENDED, Run, wait_for
 from sessions_assets_tests.tables import stored_rows
@@ -33,8 +32,7 @@ class Team:
 
     def __init__(self, stack: Composed) -> None:
         self.stack = stack
-        self.store = Storage(f"http://127.0.0.1:{stack.ports['9000']}")
-        self.files = s3fs.S3FileSystem(**self.store.for_fsspec("s3://"), skip_instance_cache=True)
+        self.files = s3fs.S3FileSystem(**stack.store.for_fsspec("s3://"), skip_instance_cache=True)
 
     def deliver(self, days: list[date]) -> None:
         """Put batches of the sample into the bucket."""
@@ -45,7 +43,7 @@ class Team:
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Read a table without a JVM."""
         address = f"s3://sessions/lake/{table}"
-        opened = DeltaTable(address, storage_options=self.store.for_delta(address))
+        opened = DeltaTable(address, storage_options=self.stack.store.for_delta(address))
         found = QueryBuilder().register("found", opened).execute("SELECT * FROM found").read_all()
         return list(found.to_struct_array().to_pylist())
 
@@ -81,10 +79,9 @@ class Team:
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
-    example = example_environment()
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", example["MINIO_ROOT_USER"])
-        environment.setenv("AWS_SECRET_ACCESS_KEY", example["MINIO_ROOT_PASSWORD"])
+        for name, value in KEYS.items():
+            environment.setenv(name, value)
         # Two workers on one small machine.
         small = {"SPARK_EXECUTOR_MEMORY": "1g", "SPARK_WORKER_MEMORY": "1g", "SPARK_EXECUTOR_CORES": "1"}
         with Composed(tmp_path_factory.mktemp("composed"), **small, SPARK_WORKER_CORES="1").running() as stack:
@@ -107,6 +104,10 @@ def test_batches_in_a_bucket_become_sessions(team: Team) -> None:
     team.stack.turn("new_batches", on=True)
     asked = wait_for("run of the sensor", lambda: team.stack.runs() or None)
     team.stack.turn("new_batches", on=False)
+    team.until(asked[0].id, "read")
+    commands = [path.read_bytes().decode(errors="replace") for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert [command for command in commands if "CoarseGrainedExecutorBackend" in command]
+    assert [command for command in commands if any(secret in command for secret in SECRETS.values())] == []
     run = team.stack.ended_run(asked[0].id)
     assert (run.status, run.days, len(asked)) == ("SUCCESS", "2025-03-10...2025-03-13", 1)
     assert len(team.rows("ods_sessions")) > 3000
@@ -189,3 +190,22 @@ def test_the_tables_are_those_of_a_local_run(team: Team, sample: Sample) -> None
 
     assert sorted_rows(team.rows("ods_sessions")) == sorted_rows(local)
     assert [run for run in team.stack.runs() if run.status not in ENDED] == []
+
+
+def test_no_secret_was_seen(team: Team) -> None:
+    """Not in what any process has said, in the logs of runs, in Postgres, on a page of Spark or of Dagster."""
+    stack = team.stack
+    texts = {path.name: path.read_text(errors="replace") for path in stack.folder.glob("*.log")}
+    texts |= {str(path): path.read_text(errors="replace") for path in stack.home.glob("compute_logs/**/*.err")}
+    dump = ["pg_dump", "-h", "127.0.0.1", "-p", str(stack.ports["5432"]), "-U", "dagster", "dagster"]
+    environment = stack.environment_of("postgres") | {"PGPASSWORD": SECRETS["POSTGRES_PASSWORD"]}
+    texts["Postgres"] = subprocess.run(  # noqa: S603 - our own command
+        dump, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert "RUN_SUCCESS" in texts["Postgres"]
+    for page in ("", "json/"):
+        texts[f"master {page}"] = requests.get(f"http://127.0.0.1:{stack.ports['8080']}/{page}", timeout=10).text
+    shown = "{ instance { info } runsOrError { ... on Runs { results { runConfigYaml } } } }"
+    texts["instance"] = str(stack.ask(shown))
+    assert len(texts) > 12
+    assert {name for name, text in texts.items() if any(secret in text for secret in SECRETS.values())} == set()
