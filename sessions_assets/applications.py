@@ -48,9 +48,10 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
     check_rule(lake, rule)
     batch = lake.read_days(RAW_EVENTS, list(run.days)).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        changed = compute(lake, batch, run, rule)
-        if changed is not None:
-            _merge(lake, changed, run)
+        with lake.tasks_for(sum(day.rows_accepted for day in run.days.values())):
+            changed = compute(lake, batch, run, rule)
+            if changed is not None:
+                _merge(lake, changed, run)
     finally:
         batch.unpersist()
     lake.ledger.record_applied(entries.values())

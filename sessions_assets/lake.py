@@ -35,6 +35,10 @@ _MERGE_METRICS = {
     DELETE: "numTargetRowsDeleted",
 }
 
+_SHUFFLE_TASKS = "spark.sql.shuffle.partitions"
+# About 100 MB of events in the memory of a task that sorts them.
+_ROWS_PER_TASK = 500_000
+
 # Delta's own target of a compaction, in bytes; a date with more has several files and is none the worse for it.
 _LARGEST_FILE = 1 << 30
 
@@ -105,6 +109,17 @@ class Lake:
         """
         self._check_made(table)
         return self.stored(table).version()
+
+    @contextmanager
+    def tasks_for(self, rows: int) -> Iterator[None]:
+        """Let each shuffle have as many tasks as so many rows need; those of the session are the least."""
+        usual = self.spark.conf.get(_SHUFFLE_TASKS)
+        needed = -(-rows // _ROWS_PER_TASK)
+        self.spark.conf.set(_SHUFFLE_TASKS, max(int(usual or 0), needed))
+        try:
+            yield
+        finally:
+            self.spark.conf.set(_SHUFFLE_TASKS, usual or "")
 
     def read_days(self, table: Table, days: Collection[date]) -> DataFrame:
         """Read the arrival days of a table that is partitioned by them."""

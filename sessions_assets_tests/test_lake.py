@@ -53,3 +53,12 @@ def test_of_two_creations_at_once_one_counts(lake: Lake, monkeypatch: pytest.Mon
     monkeypatch.setattr(transactions, "_manual_update", overtaken)
     lake.create(ODS_SESSIONS, {"sessions.some": "second"})
     assert (lake.version(ODS_SESSIONS), lake.properties(ODS_SESSIONS)["sessions.some"]) == (0, "first")
+
+
+def test_a_large_batch_gets_more_tasks(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task for every so many rows, never less than the session has; afterwards it is as before."""
+    monkeypatch.setattr("sessions_assets.lake._ROWS_PER_TASK", 10)
+    for rows, tasks in ((0, "2"), (20, "2"), (21, "3"), (1000, "100")):
+        with lake.tasks_for(rows):
+            assert lake.spark.conf.get("spark.sql.shuffle.partitions") == tasks
+    assert lake.spark.conf.get("spark.sql.shuffle.partitions") == "2"

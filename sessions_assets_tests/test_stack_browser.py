@@ -6,10 +6,11 @@ Its pictures are those of the README: `make test-stack SCREENSHOTS=sessions_asse
 import re
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from playwright.sync_api import Page, expect, sync_playwright
 
 from sessions_assets.violations import VIOLATIONS
@@ -28,6 +29,7 @@ TODAY = datetime.now(UTC).date()
 MOVED = TODAY - LAST
 FIRST_DAY = FIRST + MOVED
 LARGEST = 200_000
+MARKUP = "<img src=x onerror=alert(1)>"
 
 
 class Screen:
@@ -65,6 +67,7 @@ def moved_batches() -> dict[date, list[Event]]:
             Event(row.user_id, row.event_id, row.product_code, instant(row.timestamp).replace(tzinfo=None) + MOVED)
             for row in rows
         ]
+    moved[TODAY].append(Event(MARKUP, "x", "I", datetime.combine(TODAY, time())))
     return moved
 
 
@@ -142,3 +145,18 @@ def test_numbers_are_plotted_and_the_picture_of_the_day_is_shown(screen: Screen)
     expect(picture).to_be_visible()
     assert picture.evaluate("image => image.naturalWidth") > 700
     screen.shoot("picture")
+
+
+def test_ids_that_are_markup_are_shown_as_text(screen: Screen, stack: Stack) -> None:
+    """In the table of offending rows of a check that fails."""
+    table = DeltaTable(str(stack.lake / "ods_sessions"))
+    one = f"SELECT * FROM found WHERE user_id = '{MARKUP}'"  # noqa: S608 - our own words
+    write_deltalake(table, QueryBuilder().register("found", table).execute(one).read_all(), mode="append")
+    stack.ended_run(stack.launch("__ASSET_JOB", checks={"ods_sessions": ["one_row_per_event"]}, day=TODAY))
+    opened: list[str] = []
+    screen.page.on("dialog", lambda dialog: (opened.append(dialog.message), dialog.dismiss()))
+    screen.open("/assets/ods_sessions?view=checks&checkDetail=one_row_per_event")
+    screen.click("Partitions")
+    screen.click(f"{TODAY}")
+    screen.sees(MARKUP)
+    assert opened == []
