@@ -117,6 +117,15 @@ def test_a_missing_batch_fails_with_its_path(spark: SparkSession, tmp_path: Path
     assert not (tmp_path / "lake").exists()
 
 
+def test_a_partition_is_a_day_and_no_path(spark: SparkSession, tmp_path: Path) -> None:
+    deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
+    job = deployment.definitions.resolve_implicit_global_asset_job_def()
+    with pytest.raises(dg.DagsterUnknownPartitionError, match=r"\.\./\.\./etc/passwd"):
+        job.execute_in_process(instance=deployment.instance, partition_key="../../etc/passwd")
+    look = deployment.run_job("expect_arrival", {"day": "../../etc/passwd"})
+    assert not look.success
+
+
 def test_missing_days_of_a_range_are_skipped_and_reported(spark: SparkSession, tmp_path: Path) -> None:
     """A range takes what was delivered and says of the rest that it was not; with nothing delivered it fails."""
     write_batches(tmp_path / "landing", {day(1): [event("a", "10:00", 1)]})

@@ -86,7 +86,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         for name, value in KEYS.items():
             environment.setenv(name, value)
         # Two workers on one small machine.
-        small = {"SPARK_EXECUTOR_MEMORY": "1g", "SPARK_WORKER_MEMORY": "1g", "SPARK_EXECUTOR_CORES": "1"}
+        small = {"SPARK_EXECUTOR_MEMORY": "900m", "SPARK_WORKER_MEMORY": "1g", "SPARK_EXECUTOR_CORES": "1"}
         with Composed(tmp_path_factory.mktemp("composed"), **small, SPARK_WORKER_CORES="1").running() as stack:
             yield Team(stack)
 
@@ -109,7 +109,9 @@ def test_batches_in_a_bucket_become_sessions(team: Team) -> None:
     team.stack.turn("new_batches", on=False)
     team.until(asked[0].id, "read")
     commands = [path.read_bytes().decode(errors="replace") for path in Path("/proc").glob("[0-9]*/cmdline")]
-    assert [command for command in commands if "CoarseGrainedExecutorBackend" in command]
+    executors = [command for command in commands if "CoarseGrainedExecutorBackend" in command and "-Xmx" in command]
+    assert executors
+    assert all("-Xmx900M" in command and "--cores\0001\000" in command for command in executors)
     assert [command for command in commands if any(secret in command for secret in SECRETS.values())] == []
     run = team.stack.ended_run(asked[0].id)
     assert (run.status, run.days, len(asked)) == ("SUCCESS", "2025-03-10...2025-03-13", 1)

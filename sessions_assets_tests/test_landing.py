@@ -353,3 +353,21 @@ def test_a_fingerprint_changes_with_the_file(change: Callable[[Path], None], tmp
     assert landing.find([day(0)])[day(0)].fingerprint == before
     change(tmp_path / "2025-03-10.csv")
     assert landing.find([day(0)])[day(0)].fingerprint != before
+
+
+def test_only_the_name_of_a_day_is_a_batch(tmp_path: Path) -> None:
+    """Nothing else of the landing is read, and no name leads out of it."""
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    odd = (
+        "..2025-03-10.csv",
+        "2025-03-10.csv.bak",
+        "x2025-03-10.csv",
+        "2025-03-10..csv",
+        "2025-03-10%2f..csv",
+        "*.csv",
+    )
+    for name in odd:
+        (landing / name).write_text("user_id,event_id,product_code,timestamp\n")
+    (tmp_path / "2025-03-10.csv").write_text("user_id,event_id,product_code,timestamp\n")
+    assert Landing(str(landing)).look([day(0)]) == ({}, {})
