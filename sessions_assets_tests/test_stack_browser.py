@@ -156,6 +156,8 @@ def test_ids_that_are_markup_are_shown_as_text(screen: Screen, stack: Stack) -> 
     opened: list[str] = []
     screen.page.on("dialog", lambda dialog: (opened.append(dialog.message), dialog.dismiss()))
     screen.open("/assets/ods_sessions?view=checks&checkDetail=one_row_per_event")
+    # Of the asset, then of the check.
+    expect(screen.page.get_by_text("Partitions", exact=True).nth(1)).to_be_visible()
     screen.click("Partitions")
     screen.click(f"{TODAY}")
     screen.sees(MARKUP)
