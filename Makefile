@@ -39,10 +39,10 @@ ui: setup $(POOL) ## the Dagster UI at 127.0.0.1:3000 (UI_PORT=...)
 test: setup-dev ## the tests that need no server, in minutes
 	$(BIN)/python -m pytest -m 'not long and not stack'
 
-test-long: setup-dev ## more histories, crashes, mutations: a quarter of an hour
+test-long: setup-dev ## more histories, crashes, mutations: half an hour
 	$(BIN)/python -m pytest -m long $(if $(SEED),--seed=$(SEED)) $(if $(HISTORIES),--histories=$(HISTORIES))
 
-test-stack: setup-dev jars-s3 tools ## through real servers and a real browser: a quarter of an hour
+test-stack: setup-dev jars-s3 tools ## through real servers and a real browser: half an hour
 	$(BIN)/python -m pytest -m stack $(if $(SCREENSHOTS),--screenshots=$(SCREENSHOTS))
 
 tools: $(TOOLS)/minio $(TOOLS)/compose postgres chromium ## what `make test-stack` needs besides

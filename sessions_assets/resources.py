@@ -40,17 +40,26 @@ class SparkResource(LazyPySparkResource):
 
     def _init_session(self) -> None:
         if self._spark_session is None:
+            # One session for the process: the first one decides. Asked again, Spark would change its settings.
+            self._spark_session = _open_session()
+        if self._spark_session is None:
             jars = ",".join(_jars("", "jars") + (_jars("s3", "jars-s3") if self.uses_s3 else []))
             # The memory must be known before the JVM starts.
             memory = {"spark.driver.memory": self.driver_memory}
             settings = {**_SPARK_SETTINGS, **memory, "spark.jars": jars, **self.spark_config}
-            builder = SparkSession.builder.appName("sessions_assets").master(self.master)
+            builder = SparkSession.builder.appName(_NAME).master(self.master)
             for name, value in settings.items():
                 builder = builder.config(name, value)
             self._spark_session = builder.getOrCreate()
             logging.getLogger("py4j").setLevel(logging.WARNING)
 
 
+def _open_session() -> SparkSession | None:
+    active = SparkSession.getActiveSession()
+    return active if active is not None and active.sparkContext.appName == _NAME else None
+
+
+_NAME = "sessions_assets"
 _SPARK_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",

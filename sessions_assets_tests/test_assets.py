@@ -46,6 +46,7 @@ def test_the_sample_becomes_what_the_reference_says(sample: Sample) -> None:
     assert stored_rows(deployment.lake) == sorted(expected)
 
 
+@pytest.mark.long
 def test_range_single_days_and_bulk_give_the_same_table(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
     """One range run; a shorter one and then single days, not in their order; the rule over all at once (S18)."""
     by_range = stored_rows(sample[0].lake)

@@ -154,6 +154,7 @@ def test_late_rows_and_missing_days_are_warnings(spark: SparkSession, tmp_path: 
     assert {name for name, evaluation in checked.items() if not evaluation.passed} == {"late_share", "window_complete"}
 
 
+@pytest.mark.long
 def test_a_day_whose_raw_rows_have_expired_is_judged_by_what_is_stored(spark: SparkSession, tmp_path: Path) -> None:
     """Its batch is gone, so nothing can be missing; its sessions are still looked at."""
     write_batches(tmp_path / "landing", {day(0): [event("a", "10:00")], day(20): [event("a", "10:00", 20)]})

@@ -289,6 +289,7 @@ def test_a_raw_partition_that_is_not_the_landed_one_is_refused(history: History,
     assert stored_rows(lake) == history.tables[-1]
 
 
+@pytest.mark.long
 def test_a_second_writer_is_noticed(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit between reading the stored rows and writing the changes is never built upon (S18)."""
     lake = history.copy(tmp_path / "lake")

@@ -163,8 +163,8 @@ def test_shell_blocks_hold_known_commands_only() -> None:
 
 
 def test_every_make_target_is_in_the_makefile() -> None:
-    used = {words[1] for words in commands() if words[0] == "make"} | set(re.findall(r"`make ([a-z-]+)`", README))
-    targets = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
+    used = {words[1] for words in commands() if words[0] == "make"} | set(re.findall(r"`make ([a-z0-9-]+)`", README))
+    targets = set(re.findall(r"^([a-z0-9-]+):.*## ", MAKEFILE, re.MULTILINE))
     variables = {word.split("=")[0] for words in commands() if words[0] == "make" for word in words[2:]}
     assert {"demo", "test"} <= used <= targets
     assert variables <= set(re.findall(r"^(\w+) \?=", MAKEFILE, re.MULTILINE))
@@ -389,9 +389,10 @@ def test_other_readers_see_the_same(place: Path, run_example: Callable[[int], st
     """Polars and DuckDB, on that table with its deletion vector."""
     counted = "SELECT count(*), count(DISTINCT session_id) FROM ods"
     table = QueryBuilder().register("ods", DeltaTable(str(place / "lake" / "ods_sessions"))).execute(counted).read_all()
-    expected = [str(table.column(number)[0]) for number in (0, 1)]
+    expected = [str(table.column(number).to_pylist()[0]) for number in (0, 1)]
     for number in (1, 2):
-        assert re.findall(r"\d+", run_example(number).splitlines()[-2].replace("│", " ")) == expected
+        numbers = [re.findall(r"\d+", line) for line in run_example(number).splitlines()]
+        assert expected in numbers
 
 
 def test_the_quarantine_example_shows_the_refused_rows_of_the_sample(run_example: Callable[[int], str]) -> None:

@@ -67,6 +67,7 @@ def test_raw_days_behind_the_retention_expire_and_are_refused(lake: Lake, landin
     assert lake.version(RAW_EVENTS) == raw_version
 
 
+@pytest.mark.long
 def test_expiry_waits_for_days_that_are_not_applied(lake: Lake, landing: Path) -> None:
     """A pending day may lose an event that a newer day holds: the newer one must still be there then (S17, S21)."""
     run(lake, landing, {0: [event("a", "10:00")], 1: [event("a", "10:00")], 20: []})
@@ -80,6 +81,7 @@ def test_expiry_waits_for_days_that_are_not_applied(lake: Lake, landing: Path) -
     assert upkeep.expire(lake) == [day(1)]
 
 
+@pytest.mark.long
 def test_an_old_day_that_never_came_is_loaded_and_closed(lake: Lake, landing: Path) -> None:
     """The first load of old history works; once applied it is closed, since newer days have expired (S21)."""
     run(lake, landing, {5: [event("b", "10:04", 5)], 20: []})
@@ -91,6 +93,7 @@ def test_an_old_day_that_never_came_is_loaded_and_closed(lake: Lake, landing: Pa
     assert upkeep.expire(lake) == [day(4)]
 
 
+@pytest.mark.long
 def test_a_landing_that_was_cut_off_is_refused_until_it_is_repeated(
     lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +163,7 @@ def test_rebuild_without_a_table_is_refused(lake: Lake) -> None:
         upkeep.rebuild(lake, RULE)
 
 
+@pytest.mark.long
 def test_a_run_that_read_before_a_rebuild_writes_nothing(
     lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
