@@ -146,7 +146,7 @@ class Composed(Operator):
             folder.mkdir(parents=True)
         # Postgres runs as a user of its own, who must be let in.
         for folder in (self.folder, *self.folder.parents[:3]):
-            folder.chmod(0o755)
+            folder.chmod(folder.stat().st_mode | 0o055)
         (self.home / "jars").symlink_to(PROJECT / "jars")
         shutil.copy(DOCKER / "dagster.yaml", self.home / "dagster_home")
         workspace = (DOCKER / "workspace.yaml").read_text()
