@@ -203,7 +203,7 @@ def test_no_secret_was_seen(team: Team) -> None:
     texts["Postgres"] = subprocess.run(  # noqa: S603 - our own command
         dump, env=environment, capture_output=True, text=True, check=True
     ).stdout
-    assert "RUN_SUCCESS" in texts["Postgres"]
+    assert "STEP_SUCCESS" in texts["Postgres"]
     for page in ("", "json/"):
         texts[f"master {page}"] = requests.get(f"http://127.0.0.1:{stack.ports['8080']}/{page}", timeout=10).text
     shown = "{ instance { info } runsOrError { ... on Runs { results { runConfigYaml } } } }"
