@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,19 @@ from sessions_assets_tests.tables import write_batches
 
 pytestmark = pytest.mark.stack
 
-# The sample, moved so that its last batch is that of today: the UI shows the newest days first.
-TODAY = datetime.now(UTC).date()
-MOVED = TODAY - LAST
-FIRST_DAY = FIRST + MOVED
 LARGEST = 200_000
 MARKUP = "<img src=x onerror=alert(1)>"
+
+
+@cache
+def today() -> date:
+    """Name the day of the first question: other tests may have begun before midnight."""
+    return datetime.now(UTC).date()
+
+
+def moved(day: date) -> date:
+    """Move a day of the sample, so that its last batch is that of today: the UI shows the newest days first."""
+    return day + (today() - LAST)
 
 
 class Screen:
@@ -60,24 +68,23 @@ class Screen:
 
 def moved_batches() -> dict[date, list[Event]]:
     """Give the events of the sample as events of the last two weeks, without those that are planted to be refused."""
-    moved: dict[date, list[Event]] = {}
+    batches: dict[date, list[Event]] = {}
     for arrival, lines in deliveries().items():
         rows = [line for line in lines if isinstance(line, Delivered) and re.fullmatch(r"\d{4}-.*:.*", line.timestamp)]
-        moved[arrival + MOVED] = [
-            Event(row.user_id, row.event_id, row.product_code, instant(row.timestamp).replace(tzinfo=None) + MOVED)
-            for row in rows
+        batches[moved(arrival)] = [
+            Event(*row[:3], instant(row.timestamp).replace(tzinfo=None) + (today() - LAST)) for row in rows
         ]
-    moved[TODAY].append(Event(MARKUP, "x", "I", datetime.combine(TODAY, time())))
-    return moved
+    batches[today()].append(Event(MARKUP, "x", "I", datetime.combine(today(), time())))
+    return batches
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that has applied all days but today's, in one run; today's batch lies in the landing."""
     folder = tmp_path_factory.mktemp("browser")
-    with Stack(folder, SESSIONS_FIRST_DAY=f"{FIRST_DAY}").running() as running:
+    with Stack(folder, SESSIONS_FIRST_DAY=f"{moved(FIRST)}").running() as running:
         write_batches(running.landing, moved_batches())
-        before = (FIRST_DAY, TODAY - timedelta(days=1))
+        before = (moved(FIRST), today() - timedelta(days=1))
         run = running.launch("__ASSET_JOB", assets=["raw_events", "ods_sessions"], span=before)
         assert running.ended_run(run).status == "SUCCESS"
         yield running
@@ -106,7 +113,7 @@ def test_a_day_is_materialized_by_hand_in_the_graph(screen: Screen, stack: Stack
         screen.sees(asset)
     screen.page.get_by_role("button", name="Materialize all").click()
     days = screen.page.get_by_role("dialog").get_by_role("textbox").first
-    days.fill(f"{TODAY}")
+    days.fill(f"{today()}")
     days.press("Enter")
     screen.page.get_by_role("button", name="Launch 1 run").click()
     (run,) = wait_for("the run", lambda: {run.id for run in stack.runs()} - known or None)
@@ -127,7 +134,7 @@ def test_the_checks_of_that_day_are_green(screen: Screen) -> None:
         screen.sees(check)
     screen.click("Partitions")
     screen.sees("Passed (14)")
-    screen.click(f"{TODAY}")
+    screen.click(f"{today()}")
     screen.sees("rows_judged")
     screen.shoot("checks")
 
@@ -139,7 +146,7 @@ def test_numbers_are_plotted_and_the_picture_of_the_day_is_shown(screen: Screen)
     expect(screen.page.locator("canvas").first).to_be_visible()
     screen.page.get_by_text("Metadata", exact=True).evaluate("heading => heading.scrollIntoView()")
     screen.shoot("plots")
-    screen.open(f"/assets/ods_sessions?view=partitions&partition={TODAY}")
+    screen.open(f"/assets/ods_sessions?view=partitions&partition={today()}")
     screen.click("[Show Markdown]")
     picture = screen.page.locator("img[src^='data:image/png']")
     expect(picture).to_be_visible()
@@ -152,13 +159,13 @@ def test_ids_that_are_markup_are_shown_as_text(screen: Screen, stack: Stack) -> 
     table = DeltaTable(str(stack.lake / "ods_sessions"))
     one = f"SELECT * FROM found WHERE user_id = '{MARKUP}'"  # noqa: S608 - our own words
     write_deltalake(table, QueryBuilder().register("found", table).execute(one).read_all(), mode="append")
-    stack.ended_run(stack.launch("__ASSET_JOB", checks={"ods_sessions": ["one_row_per_event"]}, day=TODAY))
+    stack.ended_run(stack.launch("__ASSET_JOB", checks={"ods_sessions": ["one_row_per_event"]}, day=today()))
     opened: list[str] = []
     screen.page.on("dialog", lambda dialog: (opened.append(dialog.message), dialog.dismiss()))
     screen.open("/assets/ods_sessions?view=checks&checkDetail=one_row_per_event")
     # Of the asset, then of the check.
     expect(screen.page.get_by_text("Partitions", exact=True).nth(1)).to_be_visible()
     screen.click("Partitions")
-    screen.click(f"{TODAY}")
+    screen.click(f"{today()}")
     screen.sees(MARKUP)
     assert opened == []
