@@ -10,6 +10,10 @@ HISTORIES ?=
 SEED ?=
 # `make test-stack SCREENSHOTS=sessions_assets_tests/screenshots` takes the pictures of the README anew.
 SCREENSHOTS ?=
+# `make bench` measures so many days of so many events, so often.
+DAYS ?= 30
+EVENTS ?= 20000
+REPEATS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +23,7 @@ export DAGSTER_HOME := $(CURDIR)/.dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev java chromium postgres tools jars jars-s3 demo ui test test-long test-stack lint lock clean
+.PHONY: help setup setup-dev java chromium postgres tools jars jars-s3 demo ui test test-long test-stack bench lint lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +48,9 @@ test-long: setup-dev ## more histories, crashes, mutations: half an hour
 
 test-stack: setup-dev jars-s3 tools ## through real servers and a real browser: half an hour
 	$(BIN)/python -m pytest -m stack $(if $(SCREENSHOTS),--screenshots=$(SCREENSHOTS))
+
+bench: setup-dev ## one more day, ours beside other ways: minutes; DAYS=... EVENTS=... REPEATS=...
+	$(BIN)/python -m benchmarks --days $(DAYS) --events $(EVENTS) --repeats $(REPEATS)
 
 tools: $(TOOLS)/minio $(TOOLS)/compose postgres chromium ## what `make test-stack` needs besides
 
