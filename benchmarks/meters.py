@@ -1,7 +1,6 @@
 """What is measured of a piece of work: wall and CPU seconds, peak memory, and what Spark and Delta count."""
 
 import json
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,8 +77,3 @@ def _listed(sequence: Any) -> list[Any]:  # noqa: ANN401 - a Scala sequence
 def as_json(found: Measured) -> str:
     """Write it down."""
     return json.dumps(vars(found))
-
-
-def peak_of_this_process() -> float:
-    """Give the peak memory of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
