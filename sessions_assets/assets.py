@@ -74,7 +74,8 @@ def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         """The batch of the day as delivered, duplicates kept; rows that are no event go to raw_quarantine."""
         days = _days(context)
         with step(context.log) as seconds:
-            landed = land(lake.open(pyspark), landing.open(), days, session_rule.lateness_days)
+            batches = landing.open()  # before Spark starts, which takes longer than to see that S3 refuses
+            landed = land(lake.open(pyspark), batches, days, session_rule.lateness_days)
         whole = of_run(seconds(), pyspark.ui_address)
         _show(context, days, {day: of_landed(numbers) for day, numbers in landed.items()}, whole)
 

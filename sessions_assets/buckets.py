@@ -9,18 +9,15 @@ from sessions_assets.settings import Settings
 from sessions_assets.storage import S3_SCHEME, Storage
 
 
-def make_buckets(settings: Settings) -> list[str]:
-    """Make the buckets of the landing and of the lake that are not there; give their names."""
+def make_buckets(settings: Settings) -> None:
+    """Make the buckets of the landing and of the lake that are not there."""
     storage = Storage(settings.s3_endpoint, settings.s3_region)
-    made = []
     for address in (settings.landing, settings.lake):
         if address.startswith(S3_SCHEME):
             files, path = url_to_fs(address, **storage.for_fsspec(address))
             bucket = path.partition("/")[0]
             if bucket not in {listed.strip("/") for listed in files.ls("")}:
                 files.mkdir(bucket)
-                made.append(bucket)
-    return made
 
 
 if __name__ == "__main__":

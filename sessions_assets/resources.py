@@ -104,10 +104,13 @@ class StoredResource(ConfigurableResource[Any]):
     endpoint: str | None = Field(default=None, description="of an S3 store that is not Amazon's")
     region: str = Field(default=DEFAULT_REGION, description="of the S3 store")
 
+    @property
+    def _storage(self) -> Storage:
+        return Storage(self.endpoint, self.region)
+
     def _checked(self) -> Storage:
-        storage = Storage(self.endpoint, self.region)
-        storage.check(self.root)
-        return storage
+        self._storage.check(self.root)
+        return self._storage
 
 
 class LakeResource(StoredResource):
@@ -128,15 +131,15 @@ class LakeResource(StoredResource):
         Raises:
             StorageError: it lies on S3, and S3 cannot be used.
         """
-        return Ledger(self._stored(DELIVERIES))
+        return Ledger(self._stored(DELIVERIES, self._checked()))
 
     def count_rows(self, table: Table, day: date) -> int:
         """Count the rows of an arrival day from what the table knows of its files, without a Spark session."""
-        return self._stored(table).count_rows(ARRIVAL_DAY, [day])[day]
+        return self._stored(table, self._storage).count_rows(ARRIVAL_DAY, [day])[day]
 
-    def _stored(self, table: Table) -> StoredTable:
+    def _stored(self, table: Table, storage: Storage) -> StoredTable:
         address = self._address()
-        return StoredTable(f"{address}/{table.name}", self._checked().for_delta(address))
+        return StoredTable(f"{address}/{table.name}", storage.for_delta(address))
 
     def _address(self) -> str:
         return self.root.rstrip("/") if "://" in self.root else str(Path(self.root).absolute())

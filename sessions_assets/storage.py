@@ -84,7 +84,7 @@ class Storage:
         return of_delta | {f"spark.hadoop.{name}": value for name, value in settings.items()}
 
     def check(self, address: str) -> None:
-        """Ask once for the first object below an address on S3, before any work begins; a folder is not looked at.
+        """Ask for the first object below an address on S3, before any work begins; a folder is not looked at.
 
         Raises:
             StorageError: the store does not answer within half a minute, knows no such bucket, or refuses the keys.

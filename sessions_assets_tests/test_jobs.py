@@ -105,6 +105,8 @@ def test_a_preview_tells_what_the_materialization_then_does(spark: SparkSession,
         done = metadata(deployment.materialize(arrival), "ods_sessions")[arrival.isoformat()]
         numbers = [name for name in told if name.startswith("run/")]
         assert {name: done[name] for name in numbers} == {name: told[name] for name in numbers}
+    nothing = deployment.start("preview_day", day=day(1))
+    assert (nothing["sessions_touched"], nothing["sessions"].records, nothing["run/rows_changed"]) == (0, [], 0)
 
 
 def test_a_preview_of_a_missing_batch_says_so(sample: Sample) -> None:
