@@ -91,9 +91,9 @@ def preview_a_day(
 ) -> None:
     """Compute what the batch of the day, as it lies in the landing now, would change; write nothing."""
     day = date.fromisoformat(context.partition_key)
-    opened = lake.open(pyspark)
     with step(context.log):
-        found = preview(opened, landing.open(), [day], session_rule.lateness_days, session_rule.rule)
+        batches = landing.open()
+        found = preview(lake.open(pyspark), batches, [day], session_rule.lateness_days, session_rule.rule)
     context.add_output_metadata(
         {
             **of_changes(found.run),
