@@ -6,10 +6,9 @@ session is computed.
 A crash needs no repair: the MERGE is one commit, and applying a day again changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
@@ -17,7 +16,8 @@ from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.lake import Lake, LakeError
 from sessions_assets.ledger import Entry
 from sessions_assets.numbers import AppliedDay, AppliedRun, count_changes, count_measured
-from sessions_assets.progress import phase
+from sessions_assets.origins import code
+from sessions_assets.progress import LOGGER, phase
 from sessions_assets.sessions import SessionRule, changes, earliest_changes, held_elsewhere
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 
@@ -42,20 +42,33 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
     lake.ledger.check_open(entries)
     _check_raw(lake, entries)
     lake.create(ODS_SESSIONS, rule.as_properties())
-    run = AppliedRun({day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()})
+    pending = _pending(lake, entries)
+    run = AppliedRun({day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()}, [e.day for e in pending])
     # Before the rule is checked: a rebuild that comes after this is noticed when the changes are written.
     run.version = lake.version(ODS_SESSIONS)
     check_rule(lake, rule)
-    batch = lake.read_days(RAW_EVENTS, list(run.days)).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        with lake.tasks_for(sum(day.rows_accepted for day in run.days.values())):
-            changed = compute(lake, batch, run, rule)
-            if changed is not None:
-                _merge(lake, changed, run)
-    finally:
-        batch.unpersist()
-    lake.ledger.record_applied(entries.values())
+    # Read anew by each query: that costs less than to keep it.
+    batch = lake.read_days(RAW_EVENTS, list(run.days))
+    with lake.tasks_for(sum(entry.rows_accepted for entry in pending)):
+        changed = compute(lake, batch, run, rule)
+        if changed is not None:
+            _merge(lake, changed, run)
+    if pending:
+        lake.ledger.record_applied(pending, lake.commit_id(ODS_SESSIONS, run.version))
     return run
+
+
+def _pending(lake: Lake, entries: Mapping[date, Entry]) -> list[Entry]:
+    """Leave out the days that ods_sessions holds, as they landed and under this code, if nobody else has written it.
+
+    Whatever else was applied since, the table is the rule over all deliveries (S18).
+    """
+    commits = lake.own_commits(ODS_SESSIONS)
+    held = [e for e in entries.values() if e.applied_at and e.applied_commit in commits and e.code == code()]
+    if not held:
+        return list(entries.values())
+    LOGGER.info("held already: %s", ", ".join(str(entry.day) for entry in held))
+    return [entry for entry in entries.values() if entry not in held]
 
 
 def compute(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) -> DataFrame | None:
@@ -71,15 +84,17 @@ def compute(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) ->
         The answer of `changes`, computed and fixed.
     """
     with phase("read") as say:
-        measured = _measure(batch, _stored_of_days(lake, run), rule)
+        measured = _measure(batch, _stored_of_days(lake, run.days, run.version), rule)
         count_measured(run, measured)
         rows = sum(sum(day.late_by_days.values()) for day in run.days.values())
         say(f"{rows} rows of {len(run.days)} batches")
+    measured = [row for row in measured if row["day"] in run.pending]
     if not measured:
         return None
     with phase("compute") as say:
-        # Fixed before the table changes; MERGE reads its source twice and refuses a cached one.
-        changed = _changes(lake, batch, run, measured, rule).localCheckpoint()
+        # Computed once: it is counted, written, and read for what it replaces.
+        of_days = batch.where(F.col(ARRIVAL_DAY).isin(*run.pending))
+        changed = _changes(lake, of_days, run, measured, rule).localCheckpoint()
         count_changes(run, changed)
         say(", ".join(f"{rows} rows {change}" for change, rows in run.rows.items()))
     return changed if any(run.rows.values()) else None
@@ -114,16 +129,16 @@ def check_rule(lake: Lake, rule: SessionRule) -> None:
         )
 
 
-def _stored_of_days(lake: Lake, run: AppliedRun) -> DataFrame:
-    return lake.read(ODS_SESSIONS, run.version).where(F.col("first_updated_at").isin(*run.days))
+def _stored_of_days(lake: Lake, days: Collection[date], version: int) -> DataFrame:
+    return lake.read(ODS_SESSIONS, version).where(F.col("first_updated_at").isin(*days))
 
 
 def _changes(lake: Lake, batch: DataFrame, run: AppliedRun, measured: Sequence[Row], rule: SessionRule) -> DataFrame:
     """Find the rows to write, from no more stored rows than the days can change (S14)."""
-    days = list(run.days)
+    days = run.pending
     incoming, touched = batch, batch
     if any(row["is_stored"] for row in measured):
-        stored_of_days = _stored_of_days(lake, run)
+        stored_of_days = _stored_of_days(lake, days, run.version)
         other_raw = lake.read(RAW_EVENTS).where(~F.col(ARRIVAL_DAY).isin(*days))
         incoming = batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))
         touched = batch.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
@@ -131,8 +146,7 @@ def _changes(lake: Lake, batch: DataFrame, run: AppliedRun, measured: Sequence[R
     if sum(row["keys"] for row in measured) < _BROADCAST_KEYS:
         since = F.broadcast(since)
     first_date = min(row["first_date"] for row in measured)
-    in_reach = lake.read(ODS_SESSIONS, run.version).where(F.col("pdate") >= first_date)
-    return changes(incoming, in_reach, since, days, rule)
+    return changes(incoming, lake.sessions_in_reach(first_date, run.version), since, days, rule)
 
 
 def _measure(batch: DataFrame, stored_of_days: DataFrame, rule: SessionRule) -> list[Row]:
@@ -167,8 +181,5 @@ def _merge(lake: Lake, changed: DataFrame, run: AppliedRun) -> None:
     """Write the changed rows."""
     first, last = run.dates
     with phase("merge") as say:
-        run.version, written = lake.merge_sessions(changed, first, last, run.version)
+        run.version = lake.merge_sessions(changed, run.rows, first, last, run.version)
         say(f"event dates {first} to {last}, version {run.version}")
-    if written != run.rows:
-        days = ", ".join(map(str, run.days))
-        raise LakeError(f"the MERGE was to write {run.rows} but wrote {written}: materialize {days} again")

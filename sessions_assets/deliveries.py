@@ -7,10 +7,10 @@ A crash needs no repair. The ledger first says that the landing has begun and la
 ods_sessions refuses the day, and landing it again mends it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets import events
@@ -20,12 +20,15 @@ from sessions_assets.lake import Lake, LakeError
 from sessions_assets.landing import Delivery, DeliveryError, Landing
 from sessions_assets.ledger import Entry
 from sessions_assets.numbers import LandedDay
-from sessions_assets.progress import phase
+from sessions_assets.origins import code
+from sessions_assets.progress import LOGGER, phase
 from sessions_assets.tables import RAW_EVENTS, RAW_QUARANTINE
 
 
 def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int) -> dict[date, LandedDay]:
     """Replace the raw partitions of these days by their batches, and quarantine what is no event.
+
+    A batch that has landed, and would give the same rows again, is only counted.
 
     Returns:
         The numbers of each day that has a batch; a day without one is left out.
@@ -39,16 +42,35 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
     if not deliveries:
         raise DeliveryError(landing.missing(days[0]))
     lake.ledger.check_open(deliveries)
-    with phase("count") as say:
-        rows, landed = read(lake, landing, deliveries, lateness_days)
-        _count(rows, landed)
-        delivered = sum(day.rows_delivered for day in landed.values())
-        refused = sum(day.rows_quarantined for day in landed.values())
-        say(f"{', '.join(day.source for day in landed.values())}: {delivered} rows, {refused} refused")
-    _write(lake, rows, landed, deliveries)
-    _check_kept(lake, landed)
-    lake.ledger.record([_entry(found, landed[day]) for day, found in deliveries.items()])
-    return landed
+    held = _held(lake, deliveries, lateness_days)
+    fresh = {day: found for day, found in deliveries.items() if day not in held}
+    landed = read(lake, landing, held, lateness_days)[1] if held else {}
+    if fresh:
+        rows, of_fresh = read(lake, landing, fresh, lateness_days)
+        begun = [_entry(found, of_fresh[day], lateness_days) for day, found in fresh.items()]
+        delivered, refused = _write(lake, rows, of_fresh, begun)
+        _count(lake, of_fresh)
+        _check_kept(of_fresh, delivered, refused)
+        lake.ledger.record([_entry(found, of_fresh[day], lateness_days) for day, found in fresh.items()])
+        landed |= of_fresh
+    _count(lake, {day: landed[day] for day in held})
+    return dict(sorted(landed.items()))
+
+
+def _held(lake: Lake, deliveries: Mapping[date, Delivery], lateness_days: int) -> dict[date, Delivery]:
+    """Find the batches that have landed as they lie here now, under this lateness and code, and are there whole."""
+    entries = lake.ledger.entries(deliveries)
+    same = {
+        day: entry
+        for day, entry in entries.items()
+        if entry.landed_at
+        and (entry.fingerprint, entry.lateness_days, entry.code) == (deliveries[day].fingerprint, lateness_days, code())
+    }
+    accepted, refused = lake.count_rows(RAW_EVENTS, same), lake.count_rows(RAW_QUARANTINE, same)
+    whole = [day for day, e in same.items() if (accepted[day], refused[day]) == (e.rows_accepted, e.rows_quarantined)]
+    if whole:
+        LOGGER.info("landed already: %s", ", ".join(deliveries[day].source for day in whole))
+    return {day: deliveries[day] for day in whole}
 
 
 def read(
@@ -71,51 +93,55 @@ def read(
     return events.typed(read_rows(lake.spark, files_by_layout), lateness_days), landed
 
 
-def _count(rows: DataFrame, landed: dict[date, LandedDay]) -> None:
-    """Count the rows of each day: those that are events by how late they are, the others by their reason."""
-    is_event = F.col("reason").isNull()
-    days_late = F.when(is_event, F.date_diff(ARRIVAL_DAY, F.to_date("timestamp")))
-    with reading():
-        counts = rows.groupBy(ARRIVAL_DAY, "reason", days_late.alias("days_late")).count().collect()
-    for row in counts:
-        day = landed[row[ARRIVAL_DAY]]
-        day.rows_delivered += row["count"]
-        if row["reason"]:
-            day.quarantined[row["reason"]] = row["count"]
-        else:
-            day.rows_accepted += row["count"]
-            day.late_by_days[row["days_late"]] = row["count"]
-
-
-def _write(lake: Lake, rows: DataFrame, landed: Mapping[date, LandedDay], deliveries: Mapping[date, Delivery]) -> None:
-    known = lake.ledger.begin([_entry(found, landed[day]) for day, found in deliveries.items()])
+def _write(lake: Lake, rows: DataFrame, landed: Mapping[date, LandedDay], begun: Collection[Entry]) -> tuple[int, int]:
+    """Write the rows; give the number of all that were delivered, and of those that were refused."""
+    known = lake.ledger.begin(begun)
+    # Counted while they are written, so that a batch is read once, unless something in it is refused.
+    is_refused = F.col("reason").isNotNull()
+    seen = Observation()
+    observed = rows.observe(seen, F.count("*").alias("delivered"), F.count_if(is_refused).alias("refused"))
     try:
         with reading(), phase("write raw_events") as say:
-            say(f"{sum(day.rows_accepted for day in landed.values())} rows")
-            lake.replace_days(RAW_EVENTS, landed, rows.where(F.col("reason").isNull()))
+            lake.replace_days(RAW_EVENTS, landed, observed.where(~is_refused))
+            numbers = seen.get
+            say(f"{', '.join(day.source for day in landed.values())}: {numbers['delivered']} rows")
     except DeliveryError:
         # Raw is as it was, so what the ledger said of it still holds.
         lake.ledger.take_back(landed, known)
         raise
     lake.create(RAW_QUARANTINE)
-    if any(day.quarantined for day in landed.values()) or any(lake.count_rows(RAW_QUARANTINE, landed).values()):
+    if numbers["refused"] or any(lake.count_rows(RAW_QUARANTINE, landed).values()):
         with phase("write raw_quarantine") as say:
-            say(f"{sum(day.rows_quarantined for day in landed.values())} rows")
-            lake.replace_days(RAW_QUARANTINE, landed, rows.where(F.col("reason").isNotNull()))
+            lake.replace_days(RAW_QUARANTINE, landed, rows.where(is_refused))
+            say(f"{numbers['refused']} rows")
+    return numbers["delivered"], numbers["refused"]
 
 
-def _check_kept(lake: Lake, landed: Mapping[date, LandedDay]) -> None:
-    """Make sure that no row got lost between counting and writing."""
-    accepted, refused = lake.count_rows(RAW_EVENTS, landed), lake.count_rows(RAW_QUARANTINE, landed)
-    for name, day in landed.items():
-        if (accepted[name], refused[name]) != (day.rows_accepted, day.rows_quarantined):
-            raise LakeError(
-                f"batch {name} had {day.rows_accepted} events and {day.rows_quarantined} refused rows, but "
-                f"{accepted[name]} and {refused[name]} were kept: file changed meanwhile? Materialize it again"
-            )
+def _count(lake: Lake, landed: Mapping[date, LandedDay]) -> None:
+    """Count what the tables hold of each day: events by how late they are, other rows by their reason."""
+    if not landed:
+        return
+    days_late = F.date_diff(ARRIVAL_DAY, F.to_date("timestamp")).alias("days_late")
+    for row in lake.read_days(RAW_EVENTS, landed).groupBy(ARRIVAL_DAY, days_late).count().collect():
+        landed[row[ARRIVAL_DAY]].late_by_days[row["days_late"]] = row["count"]
+    if any(lake.count_rows(RAW_QUARANTINE, landed).values()):
+        for row in lake.read_days(RAW_QUARANTINE, landed).groupBy(ARRIVAL_DAY, "reason").count().collect():
+            landed[row[ARRIVAL_DAY]].quarantined[row["reason"]] = row["count"]
 
 
-def _entry(delivery: Delivery, landed: LandedDay) -> Entry:
+def _check_kept(landed: Mapping[date, LandedDay], delivered: int, refused: int) -> None:
+    """Make sure that what the tables hold is what was delivered."""
+    accepted = sum(day.rows_accepted for day in landed.values())
+    quarantined = sum(day.rows_quarantined for day in landed.values())
+    if (accepted + refused, quarantined) != (delivered, refused):
+        raise LakeError(
+            f"{', '.join(day.source for day in landed.values())}: {delivered} rows were delivered and {refused} of "
+            f"them refused, but {accepted} events and {quarantined} refused rows were kept: a file changed meanwhile? "
+            "Materialize it again"
+        )
+
+
+def _entry(delivery: Delivery, landed: LandedDay, lateness_days: int) -> Entry:
     return Entry(
         delivery.day,
         delivery.source,
@@ -124,4 +150,6 @@ def _entry(delivery: Delivery, landed: LandedDay) -> Entry:
         landed.rows_accepted,
         landed.rows_quarantined,
         datetime.now(UTC),
+        lateness_days=lateness_days,
+        code=code(),
     )

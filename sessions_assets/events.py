@@ -36,8 +36,9 @@ def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
     """Type delivered rows and say of each why it is refused, if it is (S7, S8, S10 to S13).
 
     Args:
-        rows: strings `user_id`, `event_id`, `product_code`, `timestamp`; `defect`, the reason why the format
-            could not give these (or NULL); DATE `_updated_at`; any other column is kept.
+        rows: strings `user_id`, `event_id`, `product_code`, `timestamp`; TIMESTAMP `moment`, where the format has it
+            as such, else NULL; `defect`, the reason why the format could not give these (or NULL); DATE `_updated_at`;
+            any other column is kept.
         lateness_days: N, in calendar days.
 
     Returns:
@@ -45,13 +46,14 @@ def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
         A fraction finer than a microsecond is cut off (S6 knows nothing finer).
     """
     text = F.col("timestamp")
-    moment = F.when(text.rlike(_DATE_AND_TIME), text.try_cast("timestamp"))
-    return rows.withColumn("moment", moment).select(
-        *[column for column in rows.columns if column not in {"timestamp", "defect"}],
+    parsed = F.when(text.rlike(_DATE_AND_TIME), text.try_cast("timestamp"))
+    return rows.withColumn("moment", F.coalesce("moment", parsed)).select(
+        *[column for column in rows.columns if column not in {"timestamp", "moment", "defect"}],
         F.col("moment").alias("timestamp"),
         F.coalesce(
             F.col("defect"),
-            *[F.when(is_blank(c), F.lit(f"blank_{c}")) for c in IDENTITY_COLUMNS],
+            *[F.when(is_blank(c), F.lit(f"blank_{c}")) for c in IDENTITY_COLUMNS if c != "timestamp"],
+            F.when(F.col("moment").isNull() & is_blank("timestamp"), F.lit(BLANK_TIMESTAMP)),
             F.when(F.col("moment").isNull(), F.lit(UNPARSABLE_TIMESTAMP)),
             lateness_reason(F.to_date("moment"), F.col(ARRIVAL_DAY), lateness_days),
         ).alias("reason"),

@@ -183,8 +183,9 @@ def read_rows(spark: SparkSession, layouts: Mapping[Layout, Sequence[str]]) -> D
     """Read files as rows of strings.
 
     Returns:
-        The four event columns as strings; `defect`, why the format could not give them, or NULL; `raw_text`, the row
-        as it lies in the file (Parquet: as JSON); `source_file`; DATE `_updated_at`.
+        The four event columns as strings; `moment`, the timestamp where the file has it as such, or NULL; `defect`, why
+        the format could not give them, or NULL; `raw_text`, the row as it lies in the file (Parquet: as JSON);
+        `source_file`; DATE `_updated_at`.
     """
     readers = {"csv": _read_csv, "jsonl": _read_json, "parquet": _read_parquet}
     frames = [readers[layout.suffix](spark, layout, files) for layout, files in layouts.items()]
@@ -223,6 +224,7 @@ def _rows_of_lines(lines: DataFrame, columns: Mapping[str, Column], is_broken: C
     defect = F.when(~F.is_valid_utf8("value"), F.lit(INVALID_UTF8)).when(is_broken, F.lit(UNPARSABLE_ROW))
     return lines.select(
         *[column.alias(name) for name, column in columns.items()],
+        F.lit(None).cast("timestamp").alias("moment"),
         defect.alias("defect"),
         F.make_valid_utf8("value").alias("raw_text"),
         "source_file",
@@ -233,13 +235,18 @@ def _rows_of_lines(lines: DataFrame, columns: Mapping[str, Column], is_broken: C
 def _read_parquet(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
     rows = spark.read.parquet(*[_literal(file) for file in files])
     columns = {c: F.col(_quoted(layout.name_of(c))) for c in IDENTITY_COLUMNS}
+    moment = F.lit(None).cast("timestamp")
     if layout.counts_nanoseconds:
-        nanoseconds = columns["timestamp"]
-        columns["timestamp"] = F.timestamp_micros(F.call_function("div", nanoseconds, F.lit(1000)))
+        moment = F.timestamp_micros(F.call_function("div", columns["timestamp"], F.lit(1000)))
+    elif layout.types[layout.position_of("timestamp")].startswith("timestamp"):
+        moment = columns["timestamp"].cast("timestamp")
+    # Never to text and back, which takes most of the time.
+    columns["timestamp"] = F.when(moment.isNull(), columns["timestamp"])
     columns = {c: column.cast("string") for c, column in columns.items()}
     has_bad_bytes = reduce(Column.__or__, [~F.is_valid_utf8(column) for column in columns.values()])
     return rows.select(
         *[column.alias(name) for name, column in columns.items()],
+        moment.alias("moment"),
         F.when(has_bad_bytes, F.lit(INVALID_UTF8)).alias("defect"),
         F.make_valid_utf8(F.to_json(F.struct(*[F.col(_quoted(name)) for name in layout.names]))).alias("raw_text"),
         *_origin(layout),

@@ -7,33 +7,28 @@ Source of the rules: S16 (one commit), S17 (a raw day is replaced), S19 (no need
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import DataType, StructType
 
-from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
+from sessions_assets.events import ARRIVAL_DAY, KEY_COLUMNS
 from sessions_assets.ledger import Ledger
+from sessions_assets.merges import PLACE, RowChanges, WrongChangesError, merge_after, with_places
 from sessions_assets.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
 from sessions_assets.snapshots import StoredTable
 from sessions_assets.storage import LOCAL, Storage
 from sessions_assets.tables import DELIVERIES, ODS_SESSIONS, Table
 from sessions_assets.transactions import (
+    COMMIT_ID,
     CONFLICTS,
     OvertakenError,
-    commit_after,
     create_table,
     files_by_partition,
+    is_ours,
     replace_after,
 )
-
-_MERGE_METRICS = {
-    INSERT: "numTargetRowsInserted",
-    UPDATE: "numTargetRowsUpdated",
-    DELETE: "numTargetRowsDeleted",
-}
 
 _SHUFFLE_TASKS = "spark.sql.shuffle.partitions"
 # About 100 MB of events in the memory of a task that sorts them.
@@ -41,6 +36,10 @@ _ROWS_PER_TASK = 500_000
 
 # Delta's own target of a compaction, in bytes; a date with more has several files and is none the worse for it.
 _LARGEST_FILE = 1 << 30
+
+
+# Two months of daily runs. A day that was applied before them is applied again when it is asked for.
+_COMMITS_LOOKED_AT = 60
 
 
 class LakeError(Exception):
@@ -156,38 +155,44 @@ class Lake:
         if days and self.stored(table).is_made():
             DeltaTable.forPath(self.spark, self.path(table)).delete(f"{table.partition} IN ({_literals(days)})")
 
-    def merge_sessions(
-        self, changes: DataFrame, first: date, last: date, read_version: int
-    ) -> tuple[int, dict[str, int]]:
-        """Write changed rows into ods_sessions in one commit (S16, S19).
+    def commit_id(self, table: Table, version: int) -> str:
+        """Give what tells a commit from all others, those of another table in the same place too."""
+        return str(self.stored(table).commits(1, version)[0][COMMIT_ID])
+
+    def own_commits(self, table: Table) -> set[str]:
+        """Give the ids of the last commits, back to one of somebody else: what they hold is as this project left it."""
+        ids: set[str] = set()
+        for commit in self.stored(table).commits(_COMMITS_LOOKED_AT):
+            ids.add(commit[COMMIT_ID])
+            if not is_ours(commit):
+                break
+        return ids
+
+    def sessions_in_reach(self, first: date, version: int) -> DataFrame:
+        """Read the stored rows from an event date on, as a commit left them, each with its `place`."""
+        return with_places(self.read(ODS_SESSIONS, version)).where(F.col("pdate") >= first)
+
+    def merge_sessions(self, changes: DataFrame, rows: Mapping[str, int], first: date, last: date, version: int) -> int:
+        """Write changed rows into ods_sessions in one commit (S16, S19); give its version.
 
         Args:
-            changes: at most one row per event, the columns of the table and `change`.
-            first: least `pdate` among them; files outside first..last are not read.
+            changes: at most one row per event: the columns of the table, `change`, and `place` where one is stored.
+            rows: how many of them are inserted, changed and removed.
+            first: least `pdate` among them.
             last: greatest `pdate` among them.
-            read_version: the version from which they were computed.
-
-        Returns:
-            The version that this made, and the numbers of rows that it inserted, changed and removed.
+            version: the one from which they were computed.
 
         Raises:
-            LakeError: somebody else has written since `read_version`; then nothing is written.
+            LakeError: somebody else has written since, or the rows are not as many; then nothing is written.
         """
-        is_same_event = " AND ".join(f"ods.{c} = change.{c}" for c in (*IDENTITY_COLUMNS, "pdate"))
-        in_bounds = f"ods.pdate BETWEEN DATE'{first}' AND DATE'{last}'"
-        values: dict[str, Any] = {column: f"change.{column}" for column in SESSION_COLUMNS}
-        merge = (
-            DeltaTable.forPath(self.spark, self.path(ODS_SESSIONS))
-            .alias("ods")
-            .merge(changes.alias("change"), f"{is_same_event} AND {in_bounds}")
-            .whenMatchedDelete(f"change.change = '{DELETE}'")
-            .whenMatchedUpdate(set=values)
-            .whenNotMatchedInsert(values=values)
-        )
+        merged = RowChanges(
+            changes.where(F.col("change") != DELETE).select(*SESSION_COLUMNS),
+            changes.where(F.col("change") != INSERT).select(PLACE),
+            f"pdate BETWEEN DATE'{first}' AND DATE'{last}'",
+            rows[INSERT], rows[UPDATE], rows[DELETE],
+        )  # fmt: skip
         with _one_writer():
-            commit = commit_after(self.spark, self.stored(ODS_SESSIONS), read_version, merge.execute)
-        metrics = commit["operationMetrics"]
-        return commit["version"], {change: int(metrics[name]) for change, name in _MERGE_METRICS.items()}
+            return merge_after(self.spark, self.path(ODS_SESSIONS), version, merged)
 
     def replace_sessions(self, rows: DataFrame, properties: Mapping[str, str], read_version: int) -> int:
         """Put these rows in the place of all of ods_sessions and set properties, in one commit; give its version.
@@ -243,6 +248,8 @@ def _one_writer() -> Iterator[None]:
         yield
     except OvertakenError as error:
         raise LakeError(f"{error}: materialize the days of this run again, one run at a time") from error
+    except WrongChangesError as error:
+        raise LakeError(str(error)) from error
 
 
 def _literals(days: Collection[date]) -> str:

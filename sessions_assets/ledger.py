@@ -37,6 +37,9 @@ class Entry:
     landed_at: datetime | None
     applied_at: datetime | None = None
     expired_at: datetime | None = None
+    lateness_days: int = 0
+    code: str = ""
+    applied_commit: str | None = None
 
 
 class ClosedDayError(Exception):
@@ -88,7 +91,11 @@ class Ledger:
             _check_open(found, days)
             known.clear()
             known.update({day: found[day] for day in days if day in found})
-            _merge(table, [replace(entry, landed_at=None, applied_at=None) for entry in entries], insert=True)
+            _merge(
+                table,
+                [replace(entry, landed_at=None, applied_at=None, applied_commit=None) for entry in entries],
+                insert=True,
+            )
 
         _repeated(attempt)
         return known
@@ -104,12 +111,12 @@ class Ledger:
         if entries:
             _repeated(lambda: _merge(self._made(), entries, insert=True))
 
-    def record_applied(self, entries: Collection[Entry]) -> None:
-        """Note that ods_sessions holds these batches: the last write of an application.
+    def record_applied(self, entries: Collection[Entry], commit: str) -> None:
+        """Note that ods_sessions holds these batches since this commit: the last write of an application.
 
         A day that has landed anew meanwhile stays unapplied.
         """
-        applied = [replace(entry, applied_at=datetime.now(UTC)) for entry in entries]
+        applied = [replace(entry, applied_at=datetime.now(UTC), applied_commit=commit) for entry in entries]
         same = "ledger.landed_at = entry.landed_at"
         _repeated(lambda: _merge(self._made(), applied, same, insert=False))
 

@@ -25,15 +25,23 @@ class LandedDay:
 
     source: str
     additional_columns: dict[str, None] = field(default_factory=dict)
-    rows_delivered: int = 0
-    rows_accepted: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
     late_by_days: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def rows_accepted(self) -> int:
+        """Count the rows that are events, however late."""
+        return sum(self.late_by_days.values())
 
     @property
     def rows_quarantined(self) -> int:
         """Count the refused rows, whatever the reason."""
         return sum(self.quarantined.values())
+
+    @property
+    def rows_delivered(self) -> int:
+        """Count all rows of the batch."""
+        return self.rows_accepted + self.rows_quarantined
 
 
 @dataclass
@@ -56,10 +64,12 @@ class AppliedDay:
 class AppliedRun:
     """The numbers of one application of one or more days: of each day, rows by change, sessions by fate.
 
-    `dates` are the first and the last event date with a change; `version` is that of the table.
+    `pending` are the days that are applied, the others were before and are only counted; `dates` are the first and the
+    last event date with a change; `version` is that of the table.
     """
 
     days: dict[date, AppliedDay]
+    pending: Sequence[date]
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
     sessions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SESSION_FATES, 0))
     dates: tuple[date, date] = (date.max, date.min)
@@ -122,24 +132,25 @@ def count_sessions(changed: DataFrame) -> dict[str, int]:
     The sessions it was are those its changed rows were stored with, and itself if it was stored already. None: it
     opened. Several: they joined. One that began earlier: it is shortened, what is left of that one or a part of it.
     """
-    before = F.collect_set("stored_session_start")
-    itself = F.max(F.when(F.col("stored_session") == F.col("session_start"), F.col("session_start")))
+    # Which sessions these were need not be known, only whether there are none, one or more: the least and the greatest.
+    itself = F.when(F.col("stored_session") == F.col("session_start"), F.col("session_start"))
     is_new_action = F.col("is_user_action") & (F.col("change") == INSERT)
     sessions = (
         changed.where(F.col("session_start").isNotNull() & (F.col("change") != DELETE))
         .groupBy(*KEY_COLUMNS, "session_start")
         .agg(
-            F.size(F.array_compact(F.array_distinct(F.concat(before, F.array(itself))))).alias("before"),
-            F.array_min(before).alias("earliest"),
+            F.min("stored_session_start").alias("earliest"),
+            F.min(F.least("stored_session_start", itself)).alias("least"),
+            F.max(F.greatest("stored_session_start", itself)).alias("greatest"),
             F.max(is_new_action).alias("has_new_action"),
         )
     )
-    was_one = F.col("before") == 1
+    was_one = F.col("least") == F.col("greatest")
     is_shortened = F.col("earliest") < F.col("session_start")
     fates = {
-        "opened": F.col("before") == 0,
+        "opened": F.col("least").isNull(),
         "extended": was_one & F.col("has_new_action") & ~F.coalesce(is_shortened, F.lit(False)),
-        "joined": F.col("before") > 1,
+        "joined": F.col("least") < F.col("greatest"),
         "shortened": was_one & is_shortened,
     }
     return sessions.agg(*[F.count_if(fates[fate]).alias(fate) for fate in SESSION_FATES]).collect()[0].asDict()

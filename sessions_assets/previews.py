@@ -57,7 +57,7 @@ def preview(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: i
     if not deliveries:
         raise DeliveryError(landing.missing(days[0]))
     lake.ledger.check_open(deliveries)
-    run = AppliedRun({day: AppliedDay(0) for day in deliveries}, version=lake.version(ODS_SESSIONS))
+    run = AppliedRun({day: AppliedDay(0) for day in deliveries}, [*deliveries], version=lake.version(ODS_SESSIONS))
     check_rule(lake, rule)
     rows, _ = read(lake, landing, deliveries, lateness_days)
     batch = rows.where(F.col("reason").isNull()).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)

@@ -15,6 +15,7 @@ it in the same order with the same code. A row of the timeline has
 | is_seed                 | a stored action just before the earliest change: context, never changed (S14)    |
 | stored_session_start    | its session as stored, or NULL                                                   |
 | stored_first_updated_at | its first arrival day as stored, or NULL                                         |
+| place                   | where the stored row lies, for whoever replaces it; NULL if there is none        |
 """
 
 import json
@@ -58,6 +59,11 @@ class SessionRule:
     timeout: timedelta = SESSION_TIMEOUT
     user_actions: frozenset[str] | None = USER_ACTIONS
 
+    @property
+    def microseconds(self) -> int:
+        """Give the timeout as a whole number."""
+        return self.timeout // timedelta(microseconds=1)
+
     def is_user_action(self) -> Column:
         """Tell of a row with `event_id` whether a person did it."""
         if self.user_actions is None:
@@ -68,14 +74,19 @@ class SessionRule:
         """Write the rule as table properties, so that a table remembers what it was built with (S22)."""
         actions = "*" if self.user_actions is None else json.dumps(sorted(self.user_actions))
         return {
-            "sessions.timeoutMicroseconds": str(self.timeout // timedelta(microseconds=1)),
+            "sessions.timeoutMicroseconds": str(self.microseconds),
             "sessions.userActions": actions,
         }
 
 
 def in_order() -> WindowSpec:
-    """Read a key by time; at one instant the action counts as first (S5)."""
-    return Window.partitionBy(*KEY_COLUMNS).orderBy("timestamp", F.desc("is_user_action"), "event_id")
+    """Read a key by time; at one instant the action counts as first (S5).
+
+    Rows of one event stand side by side: the stored one first, then the one with the least arrival.
+    """
+    return Window.partitionBy(*KEY_COLUMNS).orderBy(
+        "timestamp", F.desc("is_user_action"), "event_id", F.desc("is_stored"), F.asc_nulls_last("arrival")
+    )
 
 
 def before() -> WindowSpec:
@@ -88,16 +99,14 @@ def until_now() -> WindowSpec:
     return in_order().rowsBetween(Window.unboundedPreceding, Window.currentRow)
 
 
+def microseconds_between(earlier: str, later: str) -> Column:
+    """Subtract times; as intervals Spark would reckon with the calendar, ten times slower."""
+    return F.unix_micros(later) - F.unix_micros(earlier)
+
+
 def _until_this_instant() -> WindowSpec:
     # In the same sort as the others, but all rows of one instant see each other.
     return Window.partitionBy(*KEY_COLUMNS).orderBy("timestamp")
-
-
-def repeats() -> WindowSpec:
-    """Read a key in the same order, rows of one event side by side: the stored one first, then the least arrival."""
-    return Window.partitionBy(*KEY_COLUMNS).orderBy(
-        "timestamp", F.desc("is_user_action"), "event_id", F.desc("is_stored"), F.asc_nulls_last("arrival")
-    )
 
 
 def all_sessions(events: DataFrame, rule: SessionRule) -> DataFrame:
@@ -149,13 +158,13 @@ def changes(
     Args:
         incoming: the four event columns and DATE `_updated_at`: rows of `days`, and rows that hold a vanished
             event elsewhere; repeats allowed.
-        stored: stored rows, `SESSION_COLUMNS`; those before the earliest `since` - T may be left out.
+        stored: stored rows, `SESSION_COLUMNS` and `place`; those before the earliest `since` - T may be left out.
         since: the answer of `earliest_changes`.
         days: the arrival days that are applied.
         rule: timeout and user actions, those the stored rows were computed with.
 
     Returns:
-        `SESSION_COLUMNS`, `change` (inserted, changed or removed), `stored_session_start` and
+        `SESSION_COLUMNS`, `change` (inserted, changed or removed), `place`, `stored_session_start` and
         `stored_first_updated_at` (NULL where nothing was stored), and `stored_session`: the start of the latest
         stored session of a row up to this instant.
     """
@@ -173,13 +182,15 @@ def _incoming(rows: DataFrame, rule: SessionRule) -> DataFrame:
         F.lit(False).alias("is_seed"),
         F.lit(None).cast("timestamp").alias("stored_session_start"),
         F.lit(None).cast("date").alias("stored_first_updated_at"),
+        # Of whatever type the stored rows have.
+        F.lit(None).alias("place"),
     )
 
 
 def _stored_context(stored: DataFrame, since: DataFrame, days: Sequence[date], rule: SessionRule) -> DataFrame:
     is_seed = F.col("timestamp") < F.col("since")
     can_change = F.col("timestamp") >= F.col("since")
-    seeds_a_session = F.col("is_user_action") & (F.col("timestamp") >= F.col("since") - F.lit(rule.timeout))
+    seeds_a_session = F.col("is_user_action") & (microseconds_between("timestamp", "since") <= rule.microseconds)
     # A day that is applied anew has to show again what it holds; any other day still holds what it brought.
     still_held_by = F.when(~F.col("first_updated_at").isin(*days), F.col("first_updated_at"))
     return (
@@ -193,12 +204,13 @@ def _stored_context(stored: DataFrame, since: DataFrame, days: Sequence[date], r
             is_seed.alias("is_seed"),
             F.col("session_start").alias("stored_session_start"),
             F.col("first_updated_at").alias("stored_first_updated_at"),
+            "place",
         )
     )
 
 
 def _sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
-    """Fuse repeats, then give every row its session: one shuffle and one sort for all windows (S1 to S6, S9)."""
+    """Fuse repeats, then give every row its session: one shuffle, one sort and two windows (S1 to S6, S9)."""
     events = _one_row_per_event(timeline)
     return with_session_start(events, rule).select(
         *IDENTITY_COLUMNS,
@@ -213,17 +225,22 @@ def _sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
         "stored_session_start",
         "stored_first_updated_at",
         "stored_session",
+        "place",
     )
 
 
 def _one_row_per_event(timeline: DataFrame) -> DataFrame:
-    """Keep the first row of each event (S1) with the least arrival day that holds it."""
-    of_one_event = in_order().rangeBetween(Window.currentRow, Window.currentRow)
+    """Keep the first row of each event (S1), with the least arrival day that holds it."""
+    # A row that somebody has stored twice stays so, for the checks to show.
+    arrivals = (F.lead(column).over(in_order()) for column in ("arrival", "stored_first_updated_at"))
+    next_arrival = F.when(is_same_event(F.lead), F.coalesce(*arrivals))
     return (
         timeline.withColumns(
             {
                 "repeats_previous": is_same_event(F.lag),
-                "least_arrival": F.min("arrival").over(of_one_event),
+                # A stored row is the first of its event, and the least arrival that is delivered comes next.
+                "least_arrival": F.least("arrival", next_arrival),
+                "previous_action": previous_action(),
             }
         )
         .where(~F.col("repeats_previous"))
@@ -233,33 +250,37 @@ def _one_row_per_event(timeline: DataFrame) -> DataFrame:
 
 def is_same_event(neighbour: Callable[[str], Column]) -> Column:
     """Tell whether the neighbour in this order, `F.lag` or `F.lead`, is the same event (S1)."""
-    same_time = F.col("timestamp").eqNullSafe(neighbour("timestamp").over(repeats()))
-    return same_time & F.col("event_id").eqNullSafe(neighbour("event_id").over(repeats()))
+    same_time = F.col("timestamp").eqNullSafe(neighbour("timestamp").over(in_order()))
+    return same_time & F.col("event_id").eqNullSafe(neighbour("event_id").over(in_order()))
+
+
+def previous_action() -> Column:
+    """Give the time of the last action before a row, other rows of its event left out, that some day holds."""
+    # Of an event that is held, at least one row says so: the others need not be fused with it first.
+    is_held_action = F.col("is_user_action") & F.col("arrival").isNotNull()
+    return F.last(F.when(is_held_action, F.col("timestamp")), ignorenulls=True).over(before())
 
 
 def with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
-    """Add `session_start` (S2 to S6), seeded by the stored session of a seed row (S14, S15).
+    """Add `session_start` (S2 to S6), seeded by the stored session of a seed row (S14, S15), and `stored_session`.
 
     Args:
-        events: timeline rows, one an event, and `is_held`: false for an event that no batch holds any more.
+        events: timeline rows with `previous_action`, and `is_held`: false for an event that no batch holds any more.
         rule: timeout and user actions.
     """
     action_time = F.when(F.col("is_user_action") & F.col("is_held"), F.col("timestamp"))
-    gap = F.col("timestamp") - F.col("previous_action")
-    starts_session = action_time.isNotNull() & (gap.isNull() | (gap > F.lit(rule.timeout)))
+    gap = microseconds_between("previous_action", "timestamp")
+    starts_session = action_time.isNotNull() & (gap.isNull() | (gap > rule.microseconds))
     start = F.when(F.col("is_seed"), F.col("stored_session_start")).when(starts_session, F.col("timestamp"))
-    is_inside_session = F.col("timestamp") - F.col("latest_action") <= F.lit(rule.timeout)
-    return (
-        events.withColumns(
-            {
-                "previous_action": F.last(action_time, ignorenulls=True).over(before()),
-                "latest_action": F.last(action_time, ignorenulls=True).over(until_now()),
-                "stored_session": F.max("stored_session_start").over(_until_this_instant()),
-            }
-        )
-        .withColumn("latest_start", F.last(start, ignorenulls=True).over(until_now()))
-        .withColumn("session_start", F.when(is_inside_session, F.col("latest_start")))
-    )
+    # An action is in a session, its own at least.
+    is_inside_session = action_time.isNotNull() | (gap <= rule.microseconds)
+    return events.withColumns(
+        {
+            # Starts only grow, so the greatest is the latest; one at this very instant counts too.
+            "latest_start": F.max(start).over(_until_this_instant()),
+            "stored_session": F.max("stored_session_start").over(_until_this_instant()),
+        }
+    ).withColumn("session_start", F.when(is_inside_session, F.col("latest_start")))
 
 
 def _change() -> Column:

@@ -78,6 +78,10 @@ class StoredTable:
         found = [row for row in zip(first, last, least, strict=True) if _may_hold(row[0], row[1], days)]
         return min((row[2] for row in found), default=None) if None not in [row[2] for row in found] else None
 
+    def commits(self, number: int, version: int | None = None) -> list[dict[str, Any]]:
+        """Tell what is noted of the last commits, newest first, from this version back."""
+        return self.open(version).history(number)
+
     def query(self, version: int, text: str) -> list[tuple[Any, ...]]:
         """Answer a small question about the rows that a commit left, in DataFusion's SQL; the table is `stored`."""
         answer = QueryBuilder().register("stored", self.open(version)).execute(text).read_all()

@@ -58,6 +58,9 @@ DELIVERIES = Table(
         Column("landed_at", "TIMESTAMP", "when raw_events took the batch, UTC; NULL: begun, not ended", nullable=True),
         Column("applied_at", "TIMESTAMP", "when ods_sessions applied it, UTC; NULL: not yet", nullable=True),
         Column("expired_at", "TIMESTAMP", "when its raw rows were given up, UTC; NULL: they are kept", nullable=True),
+        Column("lateness_days", "BIGINT", "how many days after its date an event of it could arrive"),
+        Column("code", "STRING", "changes whenever the code that decides about rows and sessions does"),
+        Column("applied_commit", "STRING", "a commit of ods_sessions that holds it; NULL: none yet", nullable=True),
     ),
 )
 ODS_SESSIONS = Table(

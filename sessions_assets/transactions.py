@@ -4,19 +4,19 @@ Knows Delta's own classes and settings, of the pinned version. Must not know whi
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 from delta import exceptions
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import StructType
 
-from sessions_assets.snapshots import StoredTable
-
 # All writers of sessions take their transaction numbers from one sequence: the version they read, plus one.
 _APPLICATION = "sessions_assets"
+# What Delta notes of a commit: an id of it, and what we say of ourselves.
+COMMIT_ID = "txnId"
+_MARK = "spark.databricks.delta.commitInfo.userMetadata"
 # What Delta raises when another commit came first; these have no common class of their own.
 CONFLICTS = (
     exceptions.ConcurrentAppendException,
@@ -36,36 +36,45 @@ class OvertakenError(Exception):
         super().__init__(f"another run has written {address} since version {read_version}, which this run has read")
 
 
-def commit_after(
-    spark: SparkSession, table: StoredTable, read_version: int, write: Callable[[], object]
-) -> dict[str, Any]:
-    """Commit only if no other writer of this project has since `read_version`; give what Delta notes of the commit.
+def begin_after(spark: SparkSession, address: str, read_version: int) -> Any:  # noqa: ANN401 - a Java object
+    """Begin a transaction on the version that was read.
 
-    Delta skips a write whose transaction number is not greater than the last one, and fails one of two that run at the
-    same time. Our mark tells whether the commit is ours.
+    Raises:
+        OvertakenError: there is a newer one.
+    """
+    _, delta, none = java_of(spark)
+    transaction = delta.DeltaLog.forTable(spark._jsparkSession, address).startTransaction(none, none)  # noqa: SLF001
+    if transaction.readVersion() != read_version:
+        raise OvertakenError(address, read_version)
+    # Whatever another writer adds meanwhile was not read.
+    transaction.readWholeTable()
+    return transaction
+
+
+def finish(spark: SparkSession, transaction: Any, actions: Any, operation: Any) -> int:  # noqa: ANN401 - Java objects
+    """Commit, unless another writer has meanwhile; give the new version.
 
     Raises:
         OvertakenError: nothing was written.
     """
-    mark = uuid4().hex
-    settings = {
-        "spark.databricks.delta.write.txnAppId": _APPLICATION,
-        "spark.databricks.delta.write.txnVersion": str(read_version + 1),
-        "spark.databricks.delta.commitInfo.userMetadata": mark,
-    }
-    for name, value in settings.items():
-        spark.conf.set(name, value)
+    java, delta, _ = java_of(spark)
+    read_version = int(transaction.readVersion())
+    now = java.scala.Option.apply(int(time.time() * 1000))
+    number = delta.actions.SetTransaction(_APPLICATION, read_version + 1, now)
+    # Asked for, so that Delta fails one of two writers with the same number.
+    transaction.txnVersion(_APPLICATION)
+    spark.conf.set(_MARK, _APPLICATION)
     try:
-        write()
+        return int(transaction.commit(actions.appended(number), operation))
     except CONFLICTS as error:
-        raise OvertakenError(table.address, read_version) from error
+        raise OvertakenError(transaction.deltaLog().dataPath().toString(), read_version) from error
     finally:
-        for name in settings:
-            spark.conf.unset(name)
-    for commit in table.open().history():
-        if commit.get("userMetadata") == mark:
-            return commit
-    raise OvertakenError(table.address, read_version)
+        spark.conf.unset(_MARK)
+
+
+def is_ours(commit: Mapping[str, Any]) -> bool:
+    """Tell of a commit in a table's history whether this project made it, or it changes no row."""
+    return commit.get("userMetadata") == _APPLICATION or commit.get("operation") == "OPTIMIZE"
 
 
 def create_table(
@@ -76,8 +85,8 @@ def create_table(
     Delta's own builder refuses a folder that is not empty, so it fails beside another process that creates the table,
     and after one that was killed while it did. Commit 0 can only be one, so nothing needs that check.
     """
-    java, delta, none = _java(spark)
-    log = delta.DeltaLog.forTable(spark._jsparkSession, address)  # noqa: SLF001 - as in `_java`
+    java, delta, none = java_of(spark)
+    log = delta.DeltaLog.forTable(spark._jsparkSession, address)  # noqa: SLF001 - as in `java_of`
     transaction = log.startTransaction(none, none)
     if transaction.readVersion() >= 0:
         return
@@ -100,26 +109,18 @@ def replace_after(
     Raises:
         OvertakenError: nothing was written.
     """
-    java, delta, none = _java(spark)
-    session = spark._jsparkSession  # noqa: SLF001 - as in `_java`
-    log = delta.DeltaLog.forTable(session, address)
-    transaction = log.startTransaction(none, none)
-    if transaction.readVersion() != read_version:
-        raise OvertakenError(address, read_version)
+    java, delta, none = java_of(spark)
+    session = spark._jsparkSession  # noqa: SLF001 - as in `java_of`
+    transaction = begin_after(spark, address, read_version)
     metadata = _with(transaction.metadata(), properties)
     transaction.updateMetadata(metadata, False)  # noqa: FBT003 - a Scala method
     options = delta.DeltaOptions(java.PythonUtils.toScalaMap({}), session.sessionState().conf())
     write = delta.commands.WriteIntoDelta(
-        log, java.org.apache.spark.sql.SaveMode.Overwrite, options, metadata.partitionColumns(),
+        transaction.deltaLog(), java.org.apache.spark.sql.SaveMode.Overwrite, options, metadata.partitionColumns(),
         metadata.configuration(), rows._jdf, none, none, False,  # noqa: FBT003, SLF001
     )  # fmt: skip
-    now = java.scala.Option.apply(int(time.time() * 1000))
-    number = delta.actions.SetTransaction(_APPLICATION, read_version + 1, now)
-    actions = write.write(transaction, session, none, False).appended(number)  # noqa: FBT003
-    try:
-        return int(transaction.commit(actions, _manual_update(delta)))
-    except CONFLICTS as error:
-        raise OvertakenError(address, read_version) from error
+    actions = write.write(transaction, session, none, False)  # noqa: FBT003
+    return finish(spark, transaction, actions, _manual_update(delta))
 
 
 def files_by_partition(spark: SparkSession, address: str, column: str) -> DataFrame:
@@ -128,7 +129,7 @@ def files_by_partition(spark: SparkSession, address: str, column: str) -> DataFr
     Returns:
         DATE `partition`; `files`, `bytes` and `deletion_vectors` (files with rows that are marked as deleted).
     """
-    _, delta, none = _java(spark)
+    _, delta, none = java_of(spark)
     snapshot = delta.DeltaLog.forTable(spark._jsparkSession, address).update(False, none, none)  # noqa: FBT003, SLF001
     return (
         DataFrame(snapshot.allFiles().toDF(), spark)
@@ -141,7 +142,8 @@ def files_by_partition(spark: SparkSession, address: str, column: str) -> DataFr
     )
 
 
-def _java(spark: SparkSession) -> tuple[Any, Any, Any]:
+def java_of(spark: SparkSession) -> tuple[Any, Any, Any]:
+    """Give the JVM, the package of Delta's own classes in it, and Scala's None."""
     java: Any = spark._jvm  # noqa: SLF001 - there is no public way to Delta's own classes
     return java, java.org.apache.spark.sql.delta, java.scala.Option.empty()
 

@@ -17,8 +17,10 @@ from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS, i
 from sessions_assets.sessions import (
     SessionRule,
     before,
+    in_order,
     is_same_event,
-    repeats,
+    microseconds_between,
+    previous_action,
     session_id,
     until_now,
     with_session_start,
@@ -72,7 +74,7 @@ def violations(
         for each of `VIOLATIONS`, true where the row breaks it.
     """
     is_known = F.coalesce(F.col("timestamp") >= F.col("since"), F.lit(False))
-    seeds = F.col("is_user_action") & (F.col("timestamp") >= F.col("since") - F.lit(rule.timeout))
+    seeds = F.col("is_user_action") & (microseconds_between("timestamp", "since") <= rule.microseconds)
     # What a day brought is in its batch, or else it breaks that: it is looked at wherever it lies.
     is_brought = F.col("first_updated_at").isin(*days) if days else F.lit(False)
     reached = stored.join(since, [*KEY_COLUMNS], "left").where(is_known | seeds | is_brought)
@@ -147,14 +149,15 @@ def _with_neighbours(timeline: DataFrame) -> DataFrame:
     is_action = F.col("is_stored") & F.col("is_user_action")
     action = F.struct("timestamp", F.col("stored_session_start").alias("session"))
     is_start = is_action & (F.col("stored_session_start") == F.col("timestamp"))
-    is_delivered_next = is_same_event(F.lead) & ~F.lead("is_stored").over(repeats())
+    is_delivered_next = is_same_event(F.lead) & ~F.lead("is_stored").over(in_order())
     return timeline.withColumns(
         {
             "repeats_previous": is_same_event(F.lag),
-            "repeats_a_stored_one": is_same_event(F.lag) & F.lag("is_stored").over(repeats()),
-            "is_repeated": is_same_event(F.lead) & F.lead("is_stored").over(repeats()),
-            "next_arrival": F.when(is_delivered_next, F.lead("arrival").over(repeats())),
+            "repeats_a_stored_one": is_same_event(F.lag) & F.lag("is_stored").over(in_order()),
+            "is_repeated": is_same_event(F.lead) & F.lead("is_stored").over(in_order()),
+            "next_arrival": F.when(is_delivered_next, F.lead("arrival").over(in_order())),
             "action": F.last(F.when(is_action, action), ignorenulls=True).over(before()),
+            "previous_action": previous_action(),
             "own_start": F.last(F.when(is_start, F.col("timestamp")), ignorenulls=True).over(until_now()),
         }
     )
@@ -164,7 +167,7 @@ def _breaks(days: Collection[date], rule: SessionRule) -> dict[str, Column]:
     is_stored, is_action = F.col("is_stored"), F.col("stored_is_user_action")
     is_known = F.col("is_known")
     session = F.col("stored_session_start")
-    follows = F.coalesce(F.col("timestamp") - F.col("action.timestamp") <= F.lit(rule.timeout), F.lit(False))
+    follows = F.coalesce(microseconds_between("action.timestamp", "timestamp") <= rule.microseconds, F.lit(False))
     is_same_session = session.eqNullSafe(F.col("action.session"))
     begins = session.eqNullSafe(F.col("timestamp"))
     # The start of a session that began further back is out of sight: then the action before vouches for it.

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from sessions_assets.lake import Lake
 from sessions_assets.landing import DeliveryError
 from sessions_assets_tests.tables import day
-from sessions_assets_tests.test_landing import HEADER, as_json, land_files, quarantined, raw_rows
+from sessions_assets_tests.test_landing import HEADER, as_json, land_files, nothing_is_there, quarantined, raw_rows
 
 EVENT = ("7", "a", "I", "2025-03-10 10:00:00.000001")
 LINE = ",".join(EVENT) + "\n"
@@ -135,7 +135,7 @@ def test_files_that_are_refused(name: str, lake: Lake, tmp_path: Path) -> None:
     files, message = REFUSED[name]
     with pytest.raises(DeliveryError, match=message):
         land_files(lake, tmp_path, {f"2025-03-10{suffix}": content for suffix, content in files.items()})
-    assert not (tmp_path / "lake").exists()
+    assert nothing_is_there(lake)
 
 
 def test_nested_parquet_columns_are_refused(lake: Lake, tmp_path: Path) -> None:

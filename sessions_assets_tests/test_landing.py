@@ -7,15 +7,14 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake, LakeError
 from sessions_assets.landing import DeliveryError, Landing
-from sessions_assets.ledger import Entry
 from sessions_assets.sessions import SessionRule
-from sessions_assets.tables import RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets_tests.tables import DAY_0, day
 
 HEADER = "user_id,event_id,product_code,timestamp\n"
@@ -38,6 +37,12 @@ def raw_rows(lake: Lake, arrival: date = DAY_0) -> list[tuple[str, ...]]:
     return sorted(
         tuple(row) for row in rows.selectExpr("user_id", "event_id", "product_code", "string(timestamp)").collect()
     )
+
+
+def nothing_is_there(lake: Lake) -> bool:
+    """Tell whether neither the ledger nor a table holds a row; empty tables may have been made."""
+    kept = [*lake.count_rows(RAW_EVENTS, [DAY_0]).values(), *lake.count_rows(RAW_QUARANTINE, [DAY_0]).values()]
+    return (lake.ledger.entries(), kept) == ({}, [0, 0])
 
 
 def quarantined(lake: Lake, arrival: date = DAY_0) -> list[tuple[str, str]]:
@@ -258,22 +263,25 @@ def test_a_wider_lateness_accepts_what_was_too_late(lake: Lake, tmp_path: Path) 
 def test_a_file_that_changes_while_it_is_read_is_noticed(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rows that were counted are not those that were written; the day waits until it is landed again."""
-    begin = lake.ledger.begin
+    """The refused rows that were counted are not those that were kept; the day waits until it is landed again."""
+    replace_days = lake.replace_days
+    bad = ",a,I,2025-03-10 10:00:00\n"
 
-    def grow(entries: Collection[Entry]) -> dict[date, Entry]:
-        (tmp_path / "landing" / "2025-03-10.csv").write_text(HEADER + ROWS + ROWS)
-        return begin(entries)
+    def grow(table: Table, days: Collection[date], rows: DataFrame) -> None:
+        replace_days(table, days, rows)
+        if table is RAW_EVENTS:
+            (tmp_path / "landing" / "2025-03-10.csv").write_text(HEADER + bad + bad + ROWS + ROWS)
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(lake.ledger, "begin", grow)
-        message = r"batch 2025-03-10 had 2 events and 0 refused rows, but \d and 0 were kept"
+        meanwhile.setattr(lake, "replace_days", grow)
+        message = "3 rows were delivered and 1 of them refused, but 2 events and 2 refused rows were kept"
         with pytest.raises(LakeError, match=message):
-            land_files(lake, tmp_path, {"2025-03-10.csv": HEADER + ROWS})
+            land_files(lake, tmp_path, {"2025-03-10.csv": HEADER + ROWS + bad})
     with pytest.raises(LakeError, match="its landing was begun and has not ended"):
         apply(lake, [day(0)], SessionRule())
     land(lake, Landing(str(tmp_path / "landing")), [day(0)], 5)
-    assert lake.ledger.entries()[day(0)].rows_accepted == 4
+    entry = lake.ledger.entries()[day(0)]
+    assert (entry.rows_delivered, entry.rows_accepted, entry.rows_quarantined) == (6, 4, 2)
 
 
 REFUSED: dict[str, tuple[dict[str, str | bytes], str]] = {
@@ -321,7 +329,7 @@ def test_a_batch_that_cannot_be_taken_fails_and_writes_nothing(name: str, lake: 
     files, message = REFUSED[name]
     with pytest.raises(DeliveryError, match=message):
         land_files(lake, tmp_path, files)
-    assert not (tmp_path / "lake").exists()
+    assert nothing_is_there(lake)
 
 
 def test_a_missing_landing_is_named(lake: Lake, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_day_that_landed_anew_stays_unapplied(ledger: Ledger) -> None:
     ledger.record([entry(0), entry(1)])
     read = ledger.entries([day(0), day(1)])
     ledger.record([entry(1, landed_at=LANDED_AT + timedelta(microseconds=1))])
-    ledger.record_applied(read.values())
+    ledger.record_applied(read.values(), "c1")
     applied = {arrival: row.applied_at is not None for arrival, row in ledger.entries([day(0), day(1)]).items()}
     assert applied == {day(0): True, day(1): False}
 
@@ -62,7 +62,7 @@ def test_runs_that_write_at_once_lose_nothing(ledger: Ledger) -> None:
     ledger.record([entry(0)])
     with ThreadPoolExecutor(4) as pool:
         writes = [pool.submit(ledger.record, [entry(number)]) for number in range(1, 13)]
-        writes += [pool.submit(ledger.record_applied, [entry(0)]) for _ in range(4)]
+        writes += [pool.submit(ledger.record_applied, [entry(0)], "c1") for _ in range(4)]
     assert [write.result() for write in writes] == [None] * 16
     rows = ledger.entries([day(number) for number in range(13)])
     assert len(rows) == 13

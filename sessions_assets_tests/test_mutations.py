@@ -90,18 +90,17 @@ class Mutation(NamedTuple):
 
 MUTATIONS = {
     "gap over all events": Mutation(
-        sessions, "with_session_start", 'F.when(F.col("is_user_action") & F.col("is_held")', 'F.when(F.col("is_held")',
+        sessions, "previous_action", 'F.col("is_user_action") & F.col("arrival")', 'F.col("arrival")',
         cases_of_the_rule,
     ),
-    "a native event prolongs its session": Mutation(
-        sessions, "with_session_start", '"latest_action": F.last(action_time', '"latest_action": F.last("timestamp"',
-        cases_of_the_rule,
+    "the arrival of another day is not seen": Mutation(
+        sessions, "_one_row_per_event", 'F.least("arrival", next_arrival)', 'F.col("arrival")', cases_of_deliveries
     ),
     ">= at T starts a session": Mutation(
-        sessions, "with_session_start", "gap > F.lit(rule.timeout)", "gap >= F.lit(rule.timeout)", cases_of_the_rule
+        sessions, "with_session_start", "gap > rule.microseconds", "gap >= rule.microseconds", cases_of_the_rule
     ),
     "< at T leaves a native outside": Mutation(
-        sessions, "with_session_start", "<= F.lit(rule.timeout)", "< F.lit(rule.timeout)", cases_of_the_rule
+        sessions, "with_session_start", "gap <= rule.microseconds", "gap < rule.microseconds", cases_of_the_rule
     ),
     "at one instant the native counts first": Mutation(
         sessions, "in_order", 'F.desc("is_user_action")', '"is_user_action"', cases_of_the_rule
@@ -110,8 +109,8 @@ MUTATIONS = {
         sessions, "_one_row_per_event", '.where(~F.col("repeats_previous"))', "", cases_of_the_rule
     ),
     "whole seconds": Mutation(
-        sessions, "with_session_start", 'gap = F.col("timestamp") - F.col("previous_action")',
-        'gap = F.date_trunc("second", "timestamp") - F.date_trunc("second", "previous_action")', cases_of_the_rule,
+        sessions, "microseconds_between", "F.unix_micros(later) - F.unix_micros(earlier)",
+        "1_000_000 * (F.unix_seconds(later) - F.unix_seconds(earlier))", cases_of_the_rule,
     ),
     "right edge closed at D": Mutation(
         applications, "_changes", 'F.col("pdate") >= first_date', 'F.col("pdate").between(first_date, min(days))',

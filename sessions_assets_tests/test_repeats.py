@@ -1,0 +1,138 @@
+"""A day that is asked for again is counted, and its work done again only where something has changed since."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from delta.tables import DeltaTable
+
+from sessions_assets import applications, deliveries, upkeep
+from sessions_assets.applications import apply
+from sessions_assets.deliveries import land
+from sessions_assets.lake import Lake
+from sessions_assets.landing import Landing
+from sessions_assets.numbers import AppliedRun
+from sessions_assets.sessions import SessionRule
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets_tests.reference import Event
+from sessions_assets_tests.tables import day, event, stored_rows, write_batches
+
+RULE = SessionRule()
+LANDED, HELD = "landed already: ", "held already: "
+FIRST = [event("a", "10:00"), event("b", "10:04"), event("b", "10:04"), event("", "10:05")]
+SECOND = [event("c", "10:07"), event("x", "12:00", 1)]
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the runs since the last call said of work that they left out."""
+    caplog.set_level(logging.INFO, logger="sessions_assets")
+
+    def lines() -> list[str]:
+        found = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return [line for line in found if line.startswith((LANDED, HELD))]
+
+    return lines
+
+
+def run(lake: Lake, folder: Path, batches: dict[int, list[Event]], lateness_days: int = 5) -> AppliedRun:
+    """Deliver batches, those that are not there already as they are; land and apply them in one run."""
+    changed = {day(n): events for n, events in batches.items() if events}
+    write_batches(folder / "landing", changed)
+    days = [day(number) for number in batches]
+    land(lake, Landing(str(folder / "landing")), days, lateness_days)
+    return apply(lake, days, RULE)
+
+
+@pytest.fixture
+def applied(lake: Lake, tmp_path: Path, said: Callable[[], list[str]]) -> Lake:
+    """Two days, landed and applied one after the other."""
+    run(lake, tmp_path, {0: FIRST})
+    run(lake, tmp_path, {1: SECOND})
+    assert said() == []
+    return lake
+
+
+def test_a_day_that_is_held_is_counted_again_with_the_same_numbers(
+    applied: Lake, tmp_path: Path, said: Callable[[], list[str]]
+) -> None:
+    landing = Landing(str(tmp_path / "landing"))
+    tables = (RAW_EVENTS, RAW_QUARANTINE, ODS_SESSIONS)
+    before = [applied.version(table) for table in tables]
+    landed = land(applied, landing, [day(0)], 5)[day(0)]
+    again = apply(applied, [day(0)], RULE)
+    assert said() == [f"{LANDED}2025-03-10.csv", f"{HELD}2025-03-10"]
+    assert (landed.rows_delivered, landed.rows_accepted, landed.quarantined, landed.late_by_days) == (
+        4,
+        3,
+        {"blank_event_id": 1},
+        {0: 3},
+    )
+    numbers = again.days[day(0)]
+    assert (numbers.rows_accepted, numbers.events_first_seen, numbers.duplicates, numbers.rows_inserted) == (3, 2, 1, 0)
+    assert again.rows == {"inserted": 0, "changed": 0, "removed": 0}
+    assert [applied.version(table) for table in tables] == before
+
+
+def test_of_a_range_only_the_days_that_changed_are_done_again(
+    applied: Lake, tmp_path: Path, said: Callable[[], list[str]]
+) -> None:
+    again = run(applied, tmp_path, {0: [], 1: [*SECOND, event("a", "12:00", 1)], 2: [event("b", "10:11")]})
+    assert said() == [f"{LANDED}2025-03-10.csv", f"{HELD}2025-03-10"]
+    assert again.rows == {"inserted": 2, "changed": 1, "removed": 0}
+    assert [d.events_first_seen for d in again.days.values()] == [2, 3, 1]
+    whole = [row for row in stored_rows(applied) if row.session_start]
+    assert [row.event_id for row in whole] == ["a", "a", "b", "b", "c", "x"]
+
+
+def test_another_lateness_lands_and_applies_again(applied: Lake, tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    run(applied, tmp_path, {0: []}, lateness_days=6)
+    assert said() == []
+
+
+def test_other_code_lands_and_applies_again(
+    applied: Lake, tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room in (deliveries, applications):
+        monkeypatch.setattr(room, "code", lambda: "another")
+    run(applied, tmp_path, {0: []})
+    assert said() == []
+
+
+def test_rows_that_are_not_there_are_landed_again(applied: Lake, tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    applied.delete_days(RAW_QUARANTINE, [day(0)])
+    land(applied, Landing(str(tmp_path / "landing")), [day(0)], 5)
+    assert (said(), applied.count_rows(RAW_QUARANTINE, [day(0)])) == ([], {day(0): 1})
+
+
+def damaged(lake: Lake) -> None:
+    DeltaTable.forPath(lake.spark, lake.path(ODS_SESSIONS)).update("event_id = 'b'", {"session_id": "'lost'"})
+    DeltaTable.forPath(lake.spark, lake.path(ODS_SESSIONS)).delete("event_id = 'a'")
+
+
+def test_what_somebody_else_wrote_is_mended_by_applying_again(
+    applied: Lake, tmp_path: Path, said: Callable[[], list[str]]
+) -> None:
+    whole = stored_rows(applied)
+    damaged(applied)
+    assert run(applied, tmp_path, {0: []}).rows == {"inserted": 1, "changed": 0, "removed": 0}
+    assert said() == [f"{LANDED}2025-03-10.csv"]
+    assert len(stored_rows(applied)) == len(whole)
+
+
+def test_a_table_that_was_taken_away_is_filled_again(applied: Lake, said: Callable[[], list[str]]) -> None:
+    """The versions of the new table reach those of the old one; its commits are others."""
+    whole = stored_rows(applied)
+    folder = Path(applied.path(ODS_SESSIONS))
+    folder.rename(folder.with_name("gone"))
+    for number in (1, 0):
+        apply(applied, [day(number)], RULE)
+    assert (said(), stored_rows(applied)) == ([], whole)
+
+
+def test_upkeep_is_no_reason_to_apply_again(applied: Lake, said: Callable[[], list[str]]) -> None:
+    upkeep.compact(applied, -1)
+    apply(applied, [day(0)], RULE)
+    assert said() == [f"{HELD}2025-03-10"]
