@@ -77,7 +77,7 @@ class Lake:
         for column in table.columns:
             schema.add(column.name, DataType.fromDDL(column.sql_type), column.nullable, {"comment": column.meaning})
         partitions = [table.partition] if table.partition else []
-        all_properties = {"delta.enableDeletionVectors": "true", **(properties or {})}
+        all_properties = {"delta.enableDeletionVectors": str(table.changes_rows).lower(), **(properties or {})}
         create_table(self.spark, self.path(table), schema, partitions, all_properties)
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:

@@ -20,11 +20,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the lake: name (of the folder and of the asset), columns, partition column."""
+    """A table of the lake: name (of the folder and of the asset), columns, partition column.
+
+    `changes_rows`: single rows are replaced, for which a file has a deletion vector; else whole partitions are, and a
+    reader need not know deletion vectors, nor look for them.
+    """
 
     name: str
     columns: tuple[Column, ...]
     partition: str | None = None
+    changes_rows: bool = False
 
 
 _EVENT = (
@@ -74,4 +79,5 @@ ODS_SESSIONS = Table(
         Column("pdate", "DATE", "event date: the UTC date of timestamp"),
     ),
     "pdate",
+    changes_rows=True,
 )
