@@ -62,7 +62,7 @@ def _sums(connection: duckdb.DuckDBPyConnection, rows: str) -> list[tuple[date, 
 def _differences(connection: duckdb.DuckDBPyConnection, base: str, other: str, days: Iterable[str]) -> str:
     """Count the rows of these event dates that only one of two tables has."""
     chosen = "WHERE pdate IN ({})".format(", ".join(f"DATE '{day}'" for day in sorted(set(days))))
-    counts = []
+    counts: list[int] = []
     for one, two in ((base, other), (other, base)):
         query = f"SELECT count(*) FROM ((SELECT * FROM ({one}) {chosen}) EXCEPT ALL (SELECT * FROM ({two}) {chosen}))"
         counts += connection.execute(query).fetchall()[0]

@@ -20,7 +20,9 @@ _SCALED = (100_000_000, 10_000_000_000)
 _RAW_DAYS = 14
 
 CPU, JOBS = "CPU seconds", "Spark jobs"
-RAW, TABLE, SHUFFLED, WRITTEN = "bytes of raw read", "bytes of the table read", "bytes shuffled", "bytes written"
+# Whole files, as often as a scan opens them; of some, fewer columns are read.
+RAW, TABLE = "bytes of raw files read", "bytes of files of the table read"
+SHUFFLED, WRITTEN = "bytes shuffled", "bytes written"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ def main() -> None:
     arguments = parser.parse_args()
     small, large = sorted((json.loads(file.read_text()) for file in arguments.runs), key=_events)
     lines = fitted(small, large)
-    print("\n".join([*_shown(lines, small, large), "", *_scaled(lines, large, arguments.cores, arguments.hours)]))
+    print("\n".join(_shown(lines, small, large)))
+    if lines[CPU].per_event <= 0:
+        raise SystemExit("The larger day took no more CPU than the smaller one: take sizes that are wider apart.")
+    print("\n".join(["", *_scaled(lines, large, arguments.cores, arguments.hours)]))
 
 
 def fitted(small: dict[str, Any], large: dict[str, Any]) -> dict[str, Line]:

@@ -63,9 +63,9 @@ def ratio(one: str, other: str) -> Scenario:
     """Divide the median seconds of two ways in that one comparison."""
 
     def scenario(asked: Asked, _: Path) -> Found:
-        runs = _compared(asked)
-        seconds = {name: median_wall(runs[name]) for name in (one, other)}
-        return Found(seconds[one] / seconds[other], seconds)
+        compared = _compared(asked)
+        seconds = {name: median_wall(compared["runs"][name]) for name in (one, other)}
+        return Found(seconds[one] / seconds[other], seconds | {"compared on": compared["machine"]})
 
     return scenario
 
@@ -74,16 +74,16 @@ def written_for_differing(name: str) -> Scenario:
     """Divide the rows that a way wrote by those that are others afterwards."""
 
     def scenario(asked: Asked, _: Path) -> Found:
-        counted = _compared(asked)[name][-1]["counted"]
+        counted = _compared(asked)["runs"][name][-1]["counted"]
         numbers = {what: counted[what] for what in ("rows written", "rows that differ", "files touched")}
         return Found(numbers["rows written"] / numbers["rows that differ"], numbers)
 
     return scenario
 
 
-def _compared(asked: Asked) -> dict[str, list[Run]]:
+def _compared(asked: Asked) -> dict[str, Any]:
     file = asked.output / f"{name_of(asked.days, asked.events)}.json"
-    found: dict[str, list[Run]] = json.loads(file.read_text())["runs"]
+    found: dict[str, Any] = json.loads(file.read_text())
     return found
 
 
