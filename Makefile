@@ -23,7 +23,7 @@ export DAGSTER_HOME := $(CURDIR)/.dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev java chromium postgres tools jars jars-s3 demo ui test test-long test-stack bench lint lock clean
+.PHONY: help setup setup-dev java chromium postgres tools jars jars-s3 demo ui test test-long test-stack bench bench-full lint lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ test-stack: setup-dev jars-s3 tools ## through real servers and a real browser: 
 
 bench: setup-dev ## one more day, ours beside other ways: minutes; DAYS=... EVENTS=... REPEATS=...
 	$(BIN)/python -m benchmarks --days $(DAYS) --events $(EVENTS) --repeats $(REPEATS)
+
+bench-full: setup-dev ## the same at full size, then a measurement for each goal: hours
+	$(BIN)/python -m benchmarks --days 30 --events 1000000 --repeats 3
+	$(BIN)/python -m benchmarks.goals
 
 tools: $(TOOLS)/minio $(TOOLS)/compose postgres chromium ## what `make test-stack` needs besides
 

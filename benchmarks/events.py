@@ -1,6 +1,7 @@
 """Events to measure with: seeded, in daily batches, with the shares of late, repeated and acting events that are asked.
 
-Timestamps are whole seconds, ids hold no character that a session id would escape.
+Timestamps are whole seconds unless a shape asks for finer ones, which not all rivals write into a session id. Ids
+hold no character that a session id would escape.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 FIRST_DAY = date(2025, 1, 6)
@@ -31,6 +33,7 @@ class Shape:
         acting: share of events that are user actions.
         burst: events in one stretch of activity, on average.
         skew: share of all events that belong to one key.
+        in_microseconds: timestamps have a fraction of a second: with a crowded key, whole seconds would be one event.
     """
 
     days: int
@@ -41,6 +44,7 @@ class Shape:
     acting: float = 0.4
     burst: int = 12
     skew: float = 0.0
+    in_microseconds: bool = False
 
 
 def arrival_days(shape: Shape) -> list[date]:
@@ -82,15 +86,16 @@ def _events(rng: np.random.Generator, shape: Shape, day: date) -> pa.Table:
     first = np.flatnonzero(starts)
     since_start = total - total[first][burst]
     seconds = (rng.integers(0, 86_400, bursts)[burst] + since_start) % 86_400
-    midnight = _epoch_seconds(day)
+    fraction = rng.integers(0, 1_000_000, number) if shape.in_microseconds else 0
+    micros = (_epoch_seconds(day) + seconds) * 1_000_000 + fraction
     is_action = rng.random(number) < shape.acting
     names = np.where(is_action, rng.choice(_ACTIONS, number), rng.choice(_NATIVES, number))
     return pa.table(
         {
-            "user_id": np.char.add("u", user[burst].astype(str)),
+            "user_id": pc.binary_join_element_wise("u", pc.cast(user[burst], pa.string()), ""),
             "event_id": names,
             "product_code": _PRODUCTS[product[burst]],
-            "timestamp": pa.array((midnight + seconds) * 1_000_000, pa.timestamp("us", tz="UTC")),
+            "timestamp": pa.array(micros, pa.timestamp("us", tz="UTC")),
         }
     )
 

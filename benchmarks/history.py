@@ -1,27 +1,36 @@
-"""The lake that every rival starts from: all days but the last three landed and applied, in one run.
+"""The lake that a measured day starts from: all days but the last ones landed and applied, in ranges; not measured.
 
-Usage: python -m benchmarks.history FOLDER
+Usage: python -m benchmarks.history FOLDER [--keep 3] [--in-ranges-of DAYS] [--compact]
 """
 
-import sys
+import argparse
 from pathlib import Path
 
-from benchmarks.rivals import LATENESS_DAYS, RULE, days_of
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
+from benchmarks.lakes import LATENESS_DAYS, days_of, land_and_apply, session
 from sessions_assets.lake import Lake
-from sessions_assets.landing import Landing
-from sessions_assets.resources import SparkResource
+from sessions_assets.upkeep import compact
+
+# A limit, and no more than one: a month in one run asks for more than the default of a daily run.
+_DRIVER_MEMORY = "8g"
 
 
-def main(folder: str) -> None:
-    """Land and apply."""
-    landing = Path(folder) / "landing"
-    days = days_of(Path(folder))[:-3]
-    lake = Lake(SparkResource(master="local[*]").spark_session, f"{folder}/history")
-    land(lake, Landing(str(landing)), days, LATENESS_DAYS)
-    apply(lake, days, RULE)
+def main() -> None:
+    """Make FOLDER/history, or compact it."""
+    parser = argparse.ArgumentParser(prog="benchmarks.history")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--keep", type=int, default=3, help="so many days at the end are left for what is measured")
+    parser.add_argument("--in-ranges-of", type=int, help="days in one run; default: all of them")
+    parser.add_argument("--compact", action="store_true", help="compact the history that is there; nothing is applied")
+    arguments = parser.parse_args()
+    lake = Lake(session(_DRIVER_MEMORY), str(arguments.folder / "history"))
+    if arguments.compact:
+        compact(lake, LATENESS_DAYS)
+        return
+    days = days_of(arguments.folder)[: -arguments.keep]
+    step = arguments.in_ranges_of or len(days)
+    for first in range(0, len(days), step):
+        land_and_apply(lake, arguments.folder, days[first : first + step])
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
