@@ -30,9 +30,14 @@ help: ## show this list
 
 setup: java $(VENV)/.runtime ## what a run needs: Java, .venv, jars
 	@$(BIN)/python jars/fetch.py
+	@$(ARCHIVE)
 
 setup-dev: java $(VENV)/.dev ## the same, and what tests and linters need
 	@$(BIN)/python jars/fetch.py
+	@$(ARCHIVE)
+
+# Spark's warnings of this run are those of any run, and no news here.
+ARCHIVE = PYTHONPATH=. $(BIN)/python jars/archive.py 2>$(VENV)/archive.log || { cat $(VENV)/archive.log >&2; exit 1; }
 
 demo: setup $(POOL) ## the sample batches through both assets, with the numbers
 	$(BIN)/python -m sessions_assets_tests.demo
@@ -62,7 +67,7 @@ lint: setup-dev ## ruff, format, types, images
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy jars/fetch.py
+	$(BIN)/mypy jars/fetch.py jars/archive.py
 	$(BIN)/hadolint .docker/Dockerfile .docker/minio.Dockerfile
 
 lock: setup-dev ## write requirements*.txt anew from pyproject.toml
@@ -81,7 +86,7 @@ jars-s3: jars ## fetch the jars of jars/s3/ivy.xml, for batches or tables on S3
 
 clean: ## remove .venv, jars, lake, Dagster's runs, caches
 	rm -rf $(VENV) lake spark-warehouse .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
-	rm -rf $(TOOLS) jars/*.jar jars/.fetch-* jars/s3/*.jar jars/s3/.fetch-*
+	rm -rf $(TOOLS) jars/*.jsa jars/*.jar jars/.fetch-* jars/s3/*.jar jars/s3/.fetch-*
 	find .dagster_home -mindepth 1 ! -name dagster.yaml -delete
 	find sessions_assets sessions_assets_tests jars -name __pycache__ -exec rm -rf {} +
 

@@ -119,14 +119,10 @@ def _write(lake: Lake, rows: DataFrame, landed: Mapping[date, LandedDay], begun:
 
 def _count(lake: Lake, landed: Mapping[date, LandedDay]) -> None:
     """Count what the tables hold of each day: events by how late they are, other rows by their reason."""
-    if not landed:
-        return
-    days_late = F.date_diff(ARRIVAL_DAY, F.to_date("timestamp")).alias("days_late")
-    for row in lake.read_days(RAW_EVENTS, landed).groupBy(ARRIVAL_DAY, days_late).count().collect():
-        landed[row[ARRIVAL_DAY]].late_by_days[row["days_late"]] = row["count"]
-    if any(lake.count_rows(RAW_QUARANTINE, landed).values()):
-        for row in lake.read_days(RAW_QUARANTINE, landed).groupBy(ARRIVAL_DAY, "reason").count().collect():
-            landed[row[ARRIVAL_DAY]].quarantined[row["reason"]] = row["count"]
+    for day, days_late, rows in lake.count_days(RAW_EVENTS, landed, f"{ARRIVAL_DAY} - CAST(timestamp AS DATE)"):
+        landed[day].late_by_days[days_late] = rows
+    for day, reason, rows in lake.count_days(RAW_QUARANTINE, landed, "reason"):
+        landed[day].quarantined[reason] = rows
 
 
 def _check_kept(landed: Mapping[date, LandedDay], delivered: int, refused: int) -> None:

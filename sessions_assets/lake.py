@@ -7,6 +7,7 @@ Source of the rules: S16 (one commit), S17 (a raw day is replaced), S19 (no need
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
+from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -146,6 +147,15 @@ class Lake:
         """Count the rows of arrival days from what the table knows of its files, without reading them."""
         return self.stored(table).count_rows(ARRIVAL_DAY, days)
 
+    def count_days(self, table: Table, days: Collection[date], kind: str) -> list[tuple[date, Any, int]]:
+        """Count the rows of arrival days by a kind, an expression in SQL, without Spark: each day, kind and number."""
+        stored = self.stored(table)
+        text = f"""
+            SELECT {ARRIVAL_DAY}, {kind} AS kind, count(*) AS rows
+            FROM stored WHERE {ARRIVAL_DAY} IN ({_literals(days)}) GROUP BY 1, 2
+        """  # noqa: S608 - our own words and dates
+        return stored.query(text) if days and stored.is_made() else []
+
     def least_timestamp(self, table: Table, day_column: str, days: Collection[date]) -> datetime | None:
         """Give a lower bound for the events that these days brought, by what is known of the files; None: unknown."""
         return self.stored(table).least_timestamp(day_column, days)
@@ -232,7 +242,7 @@ class Lake:
             SELECT pdate, CAST(date_part('hour', session_start) AS INT) AS hour, count(DISTINCT session_id) AS sessions
             FROM stored WHERE session_start = timestamp AND pdate IN ({_literals(dates)}) GROUP BY 1, 2
         """  # noqa: S608 - dates
-        for day, hour, sessions in self.stored(ODS_SESSIONS).query(version, text):
+        for day, hour, sessions in self.stored(ODS_SESSIONS).query(text, version):
             hours[day][hour] = sessions
         return hours
 

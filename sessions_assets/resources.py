@@ -43,10 +43,17 @@ class SparkResource(LazyPySparkResource):
             # One session for the process: the first one decides. Asked again, Spark would change its settings.
             self._spark_session = _open_session()
         if self._spark_session is None:
-            jars = ",".join(_jars("", "jars") + (_jars("s3", "jars-s3") if self.uses_s3 else []))
-            # The memory must be known before the JVM starts.
-            memory = {"spark.driver.memory": self.driver_memory}
-            settings = {**_SPARK_SETTINGS, **memory, "spark.jars": jars, **self.spark_config}
+            jars = _jars("", "jars")
+            for_s3 = _jars("s3", "jars-s3") if self.uses_s3 else []
+            of_jvm = {
+                # Must be known before the JVM starts.
+                "spark.driver.memory": self.driver_memory,
+                "spark.driver.extraJavaOptions": " ".join(java_options(Path(jars[0]).parent)),
+                # Of the driver's own loader, the only one whose classes can come out of an archive.
+                "spark.driver.extraClassPath": ":".join(jars),
+                "spark.jars": ",".join(jars + for_s3),
+            }
+            settings = {**_SPARK_SETTINGS, **of_jvm, **self.spark_config}
             builder = SparkSession.builder.appName(_NAME).master(self.master)
             for name, value in settings.items():
                 builder = builder.config(name, value)
@@ -65,7 +72,6 @@ _SPARK_SETTINGS = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     # S10: times are UTC wherever the machine stands; casts that fail must be asked for with try_.
     "spark.sql.session.timeZone": "UTC",
-    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC",
     "spark.executor.extraJavaOptions": "-Duser.timezone=UTC",
     "spark.sql.ansi.enabled": "true",
     # Spark's default is INT96: slower to read, without bounds in the files, and deprecated by Parquet.
@@ -88,6 +94,18 @@ _SPARK_SETTINGS = {
     # A compacted file is sorted by key, so that a reader of one user skips most of it.
     "spark.databricks.io.skipping.mdc.sortWithinFiles": "true",
 }
+
+
+def java_options(folder: Path) -> list[str]:
+    """Say how the JVM starts: from the classes that `make setup` has archived beside the jars, if it has.
+
+    A JVM that they do not fit loads its own. Parallel: a run is a batch, so all of its time counts, and no pause does.
+    """
+    options = ["-Duser.timezone=UTC", "-XX:+UseParallelGC"]
+    archive = folder / "classes.jsa"
+    if archive.exists():
+        options += [f"-XX:SharedArchiveFile={archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+    return options
 
 
 def _jars(kind: str, target: str) -> list[str]:

@@ -1,9 +1,11 @@
 """The environment: every variable with its default, and one clear error for a value that makes no sense."""
 
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
+from sessions_assets.resources import java_options
 from sessions_assets.settings import Settings, SettingsError
 
 
@@ -75,3 +77,10 @@ def test_a_star_makes_every_event_an_action() -> None:
 def test_a_value_without_sense_is_named(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable}='.*': expected"):
         Settings.from_environment({variable: value})
+
+
+def test_the_jvm_starts_from_the_archive_of_classes_if_there_is_one(tmp_path: Path) -> None:
+    """Without one it starts as ever: an archive only saves time."""
+    assert java_options(tmp_path) == ["-Duser.timezone=UTC", "-XX:+UseParallelGC"]
+    (tmp_path / "classes.jsa").touch()
+    assert java_options(tmp_path)[2] == f"-XX:SharedArchiveFile={tmp_path}/classes.jsa"

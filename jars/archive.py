@@ -1,0 +1,57 @@
+"""Archive the classes that a run loads, as the JVM has them in memory: the next JVM need not read and check them again.
+
+`python jars/archive.py` from the project's folder, after `jars/fetch.py`. It does a run on a sample day in a folder
+that is thrown away. An archive that is newer than the jars is left as it is; of another Java the JVM ignores it.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sessions_assets.applications import apply
+from sessions_assets.deliveries import land
+from sessions_assets.events import LATENESS_DAYS
+from sessions_assets.inspections import inspect
+from sessions_assets.lake import Lake
+from sessions_assets.landing import Landing
+from sessions_assets.resources import SparkResource
+from sessions_assets.sessions import SessionRule
+from sessions_assets.settings import FIRST_SAMPLE_DAY
+
+FOLDER = Path(__file__).resolve().parent
+ARCHIVE = FOLDER / "classes.jsa"
+
+
+def main() -> None:
+    """Make the archive, unless it is there."""
+    if ARCHIVE.exists() and ARCHIVE.stat().st_mtime >= max(jar.stat().st_mtime for jar in FOLDER.glob("*.jar")):
+        print("archive of classes: there")
+        return
+    ARCHIVE.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".fetch-") as temporary:
+        made = Path(temporary) / ARCHIVE.name
+        _run(made, f"{temporary}/lake")
+        if made.exists():
+            made.rename(ARCHIVE)
+    done = "made" if ARCHIVE.exists() else "this Java makes none: all works without, each start takes seconds longer"
+    print(f"archive of classes: {done}")
+
+
+def _run(archive: Path, lake: str) -> None:
+    """Land, apply and check a sample day, in a JVM that archives its classes when it ends."""
+    options = f"-Duser.timezone=UTC -XX:+UseParallelGC -XX:ArchiveClassesAtExit={archive} -Xlog:cds=off"
+    resource = SparkResource(master="local[*]", spark_config={"spark.driver.extraJavaOptions": options})
+    opened = Lake(resource.spark_session, lake)
+    landing, rule = Landing(str(FOLDER.parent / "batches")), SessionRule()
+    land(opened, landing, [FIRST_SAMPLE_DAY], LATENESS_DAYS)
+    apply(opened, [FIRST_SAMPLE_DAY], rule)
+    inspect(opened, [FIRST_SAMPLE_DAY], rule)
+    gateway: Any = opened.spark.sparkContext._gateway  # noqa: SLF001 - to wait for its end, when it writes
+    opened.spark.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait()
+
+
+if __name__ == "__main__":
+    main()
