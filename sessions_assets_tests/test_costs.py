@@ -1,0 +1,134 @@
+"""What a day costs, in numbers that no clock has a say in: it must not grow unnoticed."""
+
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from benchmarks.deltas import counted_by_delta
+from benchmarks.events import Shape, arrival_days, write_batches
+from benchmarks.meters import measured_on
+from sessions_assets import applications
+from sessions_assets.applications import apply
+from sessions_assets.deliveries import land
+from sessions_assets.lake import Lake
+from sessions_assets.landing import Landing
+from sessions_assets.sessions import SessionRule
+from sessions_assets.tables import ODS_SESSIONS
+
+SHAPE = Shape(days=13, events_per_day=400, users=40)
+DAYS = arrival_days(SHAPE)
+LATENESS_DAYS = 5
+
+
+class Costs:
+    """Lakes with the same last days and a shorter or a longer history, and what one more day costs in them."""
+
+    def __init__(self, spark: SparkSession, folder: Path) -> None:
+        self._spark, self._folder = spark, folder
+        write_batches(folder / "landing", SHAPE, seed=7)
+        self.landing = Landing(str(folder / "landing"))
+
+    def after(self, days: list[date]) -> Lake:
+        """Make a lake that holds these days, applied in one run."""
+        lake = Lake(self._spark, str(self._folder / f"lake of {len(days)} days"))
+        land(lake, self.landing, days, LATENESS_DAYS)
+        apply(lake, days, SessionRule())
+        return lake
+
+    def copy(self, lake: Lake, name: str) -> Lake:
+        """Copy a lake for a test that writes."""
+        place = self._folder / name
+        shutil.copytree(Path(lake.path(ODS_SESSIONS)).parent, place)
+        return Lake(self._spark, str(place))
+
+    def of(self, lake: Lake, work: Callable[[], object]) -> dict[str, float]:
+        """Count what Spark and Delta do for some work."""
+        before = lake.version(ODS_SESSIONS)
+        counted = measured_on(self._spark, work).counted
+        return counted | counted_by_delta(Path(lake.path(ODS_SESSIONS)), before)
+
+
+@pytest.fixture(scope="module")
+def costs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Costs:
+    return Costs(spark, tmp_path_factory.mktemp("costs"))
+
+
+@pytest.fixture(scope="module")
+def long_lake(costs: Costs) -> Lake:
+    return costs.after(DAYS[:12])
+
+
+def test_one_more_day_costs_what_it_changes(costs: Costs, long_lake: Lake) -> None:
+    """Each row that changes is written once, no other is; the batch is read three times, the table once."""
+    lake, last = costs.copy(long_lake, "one more"), DAYS[12]
+    landed = costs.of(lake, lambda: land(lake, costs.landing, [last], LATENESS_DAYS))
+    assert landed["spark jobs"] <= 8
+    assert landed["rows read"] <= 400 * 1.1 + 100
+
+    in_reach = lake.read(ODS_SESSIONS).where(f"pdate >= DATE'{DAYS[6]}'").count()
+    runs = []
+    applied = costs.of(lake, lambda: runs.append(apply(lake, [last], SessionRule())))
+    changed = sum(runs[0].rows.values())
+    assert changed > 380
+    assert (applied["commits"], applied["rows written"]) == (1, changed)
+    assert applied["spark jobs"] <= 34
+    assert applied["stages"] <= 34
+    # The changed ones are read again from memory, to be counted, written and marked; the others are of Delta's log.
+    batch = runs[0].days[last].rows_accepted
+    assert applied["rows read"] <= 3 * batch + in_reach + 3 * changed + 300
+    # Of each of six dates what is new; and the files of five that are marked, one for each task of the first run.
+    assert applied["files touched"] <= 6 * 2 + 5 * 4
+
+
+def test_a_longer_history_costs_nothing(costs: Costs, long_lake: Lake) -> None:
+    """What lies before the oldest event of the batch is not read; Delta's log knows a few files more."""
+    last = DAYS[12]
+    found = []
+    for lake in (costs.after(DAYS[5:12]), costs.copy(long_lake, "longer")):
+        land(lake, costs.landing, [last], LATENESS_DAYS)
+        found.append(costs.of(lake, lambda lake=lake: apply(lake, [last], SessionRule())))
+    short, long = found
+    assert long["MB of the table"] > 1.1 * short["MB of the table"]
+    for counted in ("spark jobs", "stages", "rows written"):
+        assert long[counted] == short[counted]
+    assert long["rows read"] - short["rows read"] < 300
+    assert long["MB of files in ods_sessions"] <= 1.1 * short["MB of files in ods_sessions"]
+
+
+def test_a_day_that_is_held_writes_nothing_and_is_only_counted(costs: Costs, long_lake: Lake) -> None:
+    lake, last = costs.copy(long_lake, "held"), DAYS[11]
+
+    def again() -> None:
+        land(lake, costs.landing, [last], LATENESS_DAYS)
+        apply(lake, [last], SessionRule())
+
+    counted = costs.of(lake, again)
+    assert (counted["commits"], counted["files touched"]) == (0, 0)
+    assert counted["spark jobs"] <= 14
+
+
+def test_the_plan_has_one_shuffle_of_rows_and_one_sort(
+    costs: Costs, long_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earliest changes are shuffled, one row a key, and broadcast; the rows once, for both windows."""
+    plans: list[str] = []
+    changes = applications.changes
+
+    def seen(*arguments: Any) -> DataFrame:  # noqa: ANN401 - passed on
+        found: Any = changes(*arguments)
+        plans.append(found._jdf.queryExecution().executedPlan().toString())  # noqa: SLF001 - as text only in Java
+        return found
+
+    monkeypatch.setattr(applications, "changes", seen)
+    lake = costs.copy(long_lake, "planned")
+    land(lake, costs.landing, [DAYS[12]], LATENESS_DAYS)
+    apply(lake, [DAYS[12]], SessionRule())
+    (plan,) = plans
+    assert plan.count("Exchange hashpartitioning(") == 2
+    assert (plan.count("BroadcastExchange"), plan.count("SortMergeJoin")) == (1, 0)
+    assert (plan.count("Window ["), plan.count("Sort [")) == (2, 1)
