@@ -318,3 +318,13 @@ def test_no_merge_copies_a_row_that_does_not_change(history: History) -> None:
     assert {row["operationMetrics"]["numTargetRowsCopied"] for row in merges} == {"0"}
     assert sum(int(row["operationMetrics"]["numTargetRowsUpdated"]) for row in merges) > 10
     assert all(re.search(r"pdate, 2025-03-\d\d, 2025-03-", row["operationParameters"]["predicate"]) for row in merges)
+
+
+def test_a_folder_may_have_any_letters(spark: SparkSession, tmp_path: Path) -> None:
+    """A file is found again by its address, in which Spark writes spaces and letters of other languages otherwise."""
+    lake = Lake(spark, str(tmp_path / "my lä ke"))
+    deliver(lake, tmp_path / "landing", day(0), [event("a", "10:04"), event("b", "10:08")])
+    apply(lake, [day(0)], SessionRule())
+    deliver(lake, tmp_path / "landing", day(1), [event("c", "10:00")])
+    assert apply(lake, [day(1)], SessionRule()).rows == {"inserted": 1, "changed": 2, "removed": 0}
+    assert written_out(stored_rows(lake)) == "c 10:00, a 10:00, b 10:00"

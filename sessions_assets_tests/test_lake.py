@@ -23,7 +23,8 @@ def test_a_table_is_made_as_its_columns_say(table: Table, lake: Lake) -> None:
     assert types == [column.sql_type.lower() for column in table.columns]
     detail = DeltaTable.forPath(lake.spark, lake.path(table)).detail().first()
     assert detail["partitionColumns"] == [table.partition]
-    assert detail["properties"] == {"delta.enableDeletionVectors": "true", "sessions.some": "thing"}
+    has_vectors = {RAW_EVENTS: "false", RAW_QUARANTINE: "false", ODS_SESSIONS: "true"}[table]
+    assert detail["properties"] == {"delta.enableDeletionVectors": has_vectors, "sessions.some": "thing"}
 
 
 def test_a_table_that_is_there_stays_as_it_is(lake: Lake) -> None:
