@@ -112,10 +112,14 @@ class Lake:
 
     @contextmanager
     def tasks_for(self, rows: int) -> Iterator[None]:
-        """Let each shuffle have as many tasks as so many rows need; those of the session are the least."""
+        """Let each shuffle have as many tasks as so many rows need, the same number for each core.
+
+        Three tasks on two cores take as long as four; what is too small is put together again by Spark.
+        """
         usual = self.spark.conf.get(_SHUFFLE_TASKS)
-        needed = -(-rows // _ROWS_PER_TASK)
-        self.spark.conf.set(_SHUFFLE_TASKS, max(int(usual or 0), needed))
+        cores = self.spark.sparkContext.defaultParallelism
+        rounds = -(-max(rows, 1) // (_ROWS_PER_TASK * cores))
+        self.spark.conf.set(_SHUFFLE_TASKS, rounds * cores)
         try:
             yield
         finally:

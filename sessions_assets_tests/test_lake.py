@@ -57,9 +57,9 @@ def test_of_two_creations_at_once_one_counts(lake: Lake, monkeypatch: pytest.Mon
 
 
 def test_a_large_batch_gets_more_tasks(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task for every so many rows, never less than the session has; afterwards it is as before."""
+    """A task for every so many rows, as many for each of the two cores; afterwards it is as before."""
     monkeypatch.setattr("sessions_assets.lake._ROWS_PER_TASK", 10)
-    for rows, tasks in ((0, "2"), (20, "2"), (21, "3"), (1000, "100")):
+    for rows, tasks in ((0, "2"), (20, "2"), (21, "4"), (1000, "100")):
         with lake.tasks_for(rows):
             assert lake.spark.conf.get("spark.sql.shuffle.partitions") == tasks
     assert lake.spark.conf.get("spark.sql.shuffle.partitions") == "2"
