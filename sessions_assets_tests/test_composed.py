@@ -28,6 +28,7 @@ BOTH = ("raw_events", "ods_sessions")
 
 Faults = dict[str, Callable[["Team"], None]]
 """What happens at the end of which phase of a run."""
+WRITTEN = "write raw_events"
 
 
 class Team:
@@ -156,8 +157,8 @@ def lose_the_code_server(team: Team) -> None:
 @pytest.mark.parametrize(
     ("first", "last", "faults"),
     [
-        pytest.param(4, 5, {"write raw_events": stop_the_store, "read": restart_postgres}, id="MinIO, then Postgres"),
-        pytest.param(6, 8, {"write raw_events": lose_all_workers, "compute": lose_a_worker}, id="all workers, then one"),
+        pytest.param(4, 5, {WRITTEN: stop_the_store, "read": restart_postgres}, id="MinIO, then Postgres"),
+        pytest.param(6, 8, {WRITTEN: lose_all_workers, "compute": lose_a_worker}, id="all workers, then one"),
         pytest.param(9, 11, {"read": lose_the_code_server}, id="the code server"),
     ],
 )

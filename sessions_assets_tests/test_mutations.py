@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets import applications, numbers, sessions
+from sessions_assets import applications, merges, sessions
 from sessions_assets.applications import apply
 from sessions_assets.lake import Lake, LakeError
 from sessions_assets.sessions import SessionRule, all_sessions
@@ -113,8 +113,8 @@ MUTATIONS = {
         "1_000_000 * (F.unix_seconds(later) - F.unix_seconds(earlier))", cases_of_the_rule,
     ),
     "right edge closed at D": Mutation(
-        applications, "_changes", 'F.col("pdate") >= first_date', 'F.col("pdate").between(first_date, min(days))',
-        cases_of_deliveries,
+        applications, "_changes", "sessions_in_reach(first_date, run.version)",
+        'sessions_in_reach(first_date, run.version).where(F.col("pdate") <= min(days))', cases_of_deliveries,
     ),
     "no seed": Mutation(
         sessions, "_stored_context", "can_change | seeds_a_session", "can_change", cases_of_deliveries
@@ -125,8 +125,8 @@ MUTATIONS = {
     "prune bound without T": Mutation(
         applications, "_measure", 'F.min("timestamp") - F.lit(rule.timeout)', 'F.min("timestamp")', long_session
     ),
-    "MERGE bound at D": Mutation(
-        numbers, "count_changes", 'max(row["last"] for row in counts)', "min(run.days)", cases_of_deliveries
+    "what is replaced stays": Mutation(
+        merges, "merge_after", "if changes.updated + changes.deleted:", "if changes.deleted:", cases_of_deliveries
     ),
     "update guard without NULL-safety": Mutation(
         sessions, "_change", '.eqNullSafe(F.col("stored_session_start"))', '.__eq__(F.col("stored_session_start"))',
