@@ -39,7 +39,7 @@ def main() -> None:
 
 def _run(archive: Path, lake: str) -> None:
     """Land, apply and check a sample day, in a JVM that archives its classes when it ends."""
-    options = f"-Duser.timezone=UTC -XX:+UseParallelGC -XX:ArchiveClassesAtExit={archive} -Xlog:cds=off"
+    options = f'-Duser.timezone=UTC -XX:+UseParallelGC "-XX:ArchiveClassesAtExit={archive}" -Xlog:cds=off'
     resource = SparkResource(master="local[*]", spark_config={"spark.driver.extraJavaOptions": options})
     opened = Lake(resource.spark_session, lake)
     landing, rule = Landing(str(FOLDER.parent / "batches")), SessionRule()

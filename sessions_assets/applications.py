@@ -1,9 +1,9 @@
-"""How landed days are applied: what they hold in raw_events becomes ods_sessions, by one MERGE of what they change.
+"""How landed days are applied: what they hold in raw_events becomes ods_sessions, by one commit of what they change.
 
 Knows the order of reads and commits, and what is refused. Must not know Dagster, the environment, files or how a
 session is computed.
 
-A crash needs no repair: the MERGE is one commit, and applying a day again changes nothing.
+A crash needs no repair: it is one commit, and applying a day again changes nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -40,21 +40,24 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
     if not entries:
         raise LakeError(f"no batch of {', '.join(map(str, days))} was delivered: materialize raw_events first")
     lake.ledger.check_open(entries)
-    _check_raw(lake, entries)
+    # All queries read the same rows, though the day may be landed anew meanwhile; the ledger notices that at the end.
+    raw_version = lake.version(RAW_EVENTS)
+    _check_raw(lake, entries, raw_version)
     lake.create(ODS_SESSIONS, rule.as_properties())
     pending = _pending(lake, entries)
-    run = AppliedRun({day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()}, [e.day for e in pending])
+    days_of_run = {day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()}
+    run = AppliedRun(days_of_run, [entry.day for entry in pending], raw_version)
     # Before the rule is checked: a rebuild that comes after this is noticed when the changes are written.
     run.version = lake.version(ODS_SESSIONS)
     check_rule(lake, rule)
     # Read anew by each query: that costs less than to keep it.
-    batch = lake.read_days(RAW_EVENTS, list(run.days))
+    batch = lake.read_days(RAW_EVENTS, list(run.days), raw_version)
     with lake.tasks_for(sum(entry.rows_accepted for entry in pending)):
         changed = compute(lake, batch, run, rule)
         if changed is not None:
             _merge(lake, changed, run)
     if pending:
-        lake.ledger.record_applied(pending, lake.commit_id(ODS_SESSIONS, run.version))
+        lake.ledger.record_applied(pending, _mark(lake.commit_id(ODS_SESSIONS, run.version)))
     return run
 
 
@@ -63,12 +66,16 @@ def _pending(lake: Lake, entries: Mapping[date, Entry]) -> list[Entry]:
 
     Whatever else was applied since, the table is the rule over all deliveries (S18).
     """
-    commits = lake.own_commits(ODS_SESSIONS)
-    held = [e for e in entries.values() if e.applied_at and e.applied_commit in commits and e.code == code()]
+    marks = {_mark(commit) for commit in lake.own_commits(ODS_SESSIONS)}
+    held = [entry for entry in entries.values() if entry.applied_at and entry.applied_by in marks]
     if not held:
         return list(entries.values())
     LOGGER.info("held already: %s", ", ".join(str(entry.day) for entry in held))
     return [entry for entry in entries.values() if entry not in held]
+
+
+def _mark(commit: str) -> str:
+    return f"{commit} {code()}"
 
 
 def compute(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) -> DataFrame | None:
@@ -100,8 +107,8 @@ def compute(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) ->
     return changed if any(run.rows.values()) else None
 
 
-def _check_raw(lake: Lake, entries: Mapping[date, Entry]) -> None:
-    found = lake.count_rows(RAW_EVENTS, entries)
+def _check_raw(lake: Lake, entries: Mapping[date, Entry], version: int) -> None:
+    found = lake.count_rows(RAW_EVENTS, entries, version)
     for day, entry in entries.items():
         if entry.landed_at is None or found[day] != entry.rows_accepted:
             said = "was begun and has not ended" if entry.landed_at is None else f"had {entry.rows_accepted}"
@@ -139,7 +146,7 @@ def _changes(lake: Lake, batch: DataFrame, run: AppliedRun, measured: Sequence[R
     incoming, touched = batch, batch
     if any(row["is_stored"] for row in measured):
         stored_of_days = _stored_of_days(lake, days, run.version)
-        other_raw = lake.read(RAW_EVENTS).where(~F.col(ARRIVAL_DAY).isin(*days))
+        other_raw = lake.read(RAW_EVENTS, run.raw_version).where(~F.col(ARRIVAL_DAY).isin(*days))
         incoming = batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))
         touched = batch.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
     since = earliest_changes(touched)

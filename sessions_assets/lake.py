@@ -22,11 +22,11 @@ from sessions_assets.snapshots import StoredTable
 from sessions_assets.storage import LOCAL, Storage
 from sessions_assets.tables import DELIVERIES, ODS_SESSIONS, Table
 from sessions_assets.transactions import (
-    COMMIT_ID,
     CONFLICTS,
     OvertakenError,
     create_table,
     files_by_partition,
+    id_of,
     is_ours,
     replace_after,
 )
@@ -39,7 +39,7 @@ _ROWS_PER_TASK = 500_000
 _LARGEST_FILE = 1 << 30
 
 
-# Two months of daily runs. A day that was applied before them is applied again when it is asked for.
+# A month: a day makes two, its own and that of compaction. What was applied before is applied again when asked for.
 _COMMITS_LOOKED_AT = 60
 
 
@@ -82,7 +82,7 @@ class Lake:
         create_table(self.spark, self.path(table), schema, partitions, all_properties)
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
-        """Read a whole table as it is now, or as a commit left it.
+        """Read a whole table as a commit left it; without a version, each query reads it as it is then.
 
         Raises:
             LakeError: the table was never made.
@@ -125,9 +125,9 @@ class Lake:
         finally:
             self.spark.conf.set(_SHUFFLE_TASKS, usual or "")
 
-    def read_days(self, table: Table, days: Collection[date]) -> DataFrame:
+    def read_days(self, table: Table, days: Collection[date], version: int | None = None) -> DataFrame:
         """Read the arrival days of a table that is partitioned by them."""
-        return self.read(table).where(F.col(ARRIVAL_DAY).isin(*days))
+        return self.read(table, version).where(F.col(ARRIVAL_DAY).isin(*days))
 
     def replace_days(self, table: Table, days: Collection[date], rows: DataFrame) -> None:
         """Put these rows in the place of whole arrival days, in one commit (S17).
@@ -147,9 +147,9 @@ class Lake:
         except CONFLICTS as error:
             raise LakeError(f"another run replaces {', '.join(map(str, days))} in {self.path(table)}") from error
 
-    def count_rows(self, table: Table, days: Collection[date]) -> dict[date, int]:
+    def count_rows(self, table: Table, days: Collection[date], version: int | None = None) -> dict[date, int]:
         """Count the rows of arrival days from what the table knows of its files, without reading them."""
-        return self.stored(table).count_rows(ARRIVAL_DAY, days)
+        return self.stored(table).count_rows(ARRIVAL_DAY, days, version)
 
     def count_days(self, table: Table, days: Collection[date], kind: str) -> list[tuple[date, Any, int]]:
         """Count the rows of arrival days by a kind, an expression in SQL, without Spark: each day, kind and number."""
@@ -171,13 +171,16 @@ class Lake:
 
     def commit_id(self, table: Table, version: int) -> str:
         """Give what tells a commit from all others, those of another table in the same place too."""
-        return str(self.stored(table).commits(1, version)[0][COMMIT_ID])
+        return id_of(self.stored(table).commits(1, version)[0])
 
     def own_commits(self, table: Table) -> set[str]:
-        """Give the ids of the last commits, back to one of somebody else: what they hold is as this project left it."""
+        """Give the ids of the last commits, back to one of somebody else, that one included.
+
+        What the table held after each of them only this project has changed since.
+        """
         ids: set[str] = set()
         for commit in self.stored(table).commits(_COMMITS_LOOKED_AT):
-            ids.add(commit[COMMIT_ID])
+            ids.add(id_of(commit))
             if not is_ours(commit):
                 break
         return ids

@@ -39,7 +39,7 @@ class Entry:
     expired_at: datetime | None = None
     lateness_days: int = 0
     code: str = ""
-    applied_commit: str | None = None
+    applied_by: str | None = None
 
 
 class ClosedDayError(Exception):
@@ -93,7 +93,7 @@ class Ledger:
             known.update({day: found[day] for day in days if day in found})
             _merge(
                 table,
-                [replace(entry, landed_at=None, applied_at=None, applied_commit=None) for entry in entries],
+                [replace(entry, landed_at=None, applied_at=None, applied_by=None) for entry in entries],
                 insert=True,
             )
 
@@ -111,12 +111,12 @@ class Ledger:
         if entries:
             _repeated(lambda: _merge(self._made(), entries, insert=True))
 
-    def record_applied(self, entries: Collection[Entry], commit: str) -> None:
-        """Note that ods_sessions holds these batches since this commit: the last write of an application.
+    def record_applied(self, entries: Collection[Entry], mark: str) -> None:
+        """Note that ods_sessions holds these batches, by what this mark names: the last write of an application.
 
         A day that has landed anew meanwhile stays unapplied.
         """
-        applied = [replace(entry, applied_at=datetime.now(UTC), applied_commit=commit) for entry in entries]
+        applied = [replace(entry, applied_at=datetime.now(UTC), applied_by=mark) for entry in entries]
         same = "ledger.landed_at = entry.landed_at"
         _repeated(lambda: _merge(self._made(), applied, same, insert=False))
 

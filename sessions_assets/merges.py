@@ -69,7 +69,11 @@ def merge_after(spark: SparkSession, address: str, read_version: int, changes: R
         actions = actions.appendedAll(marks)
     written = sum(file.numLogicalRecords().get() for file in added)
     if (written, marked) != (changes.inserted + changes.updated, changes.updated + changes.deleted):
-        raise WrongChangesError(f"{written} rows would be written to {address} and {marked} given up: not {changes}")
+        wanted = f"{changes.inserted} inserted, {changes.updated} changed, {changes.deleted} removed"
+        raise WrongChangesError(
+            f"{written} rows would be written to {address} and {marked} given up, which is not {wanted}: nothing was "
+            "written; materialize the days again, and start check_sessions if it repeats"
+        )
     _note(spark, transaction, changes, len(added))
     return finish(spark, transaction, actions, _operation(spark, changes.within))
 

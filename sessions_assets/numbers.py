@@ -64,12 +64,14 @@ class AppliedDay:
 class AppliedRun:
     """The numbers of one application of one or more days: of each day, rows by change, sessions by fate.
 
-    `pending` are the days that are applied, the others were before and are only counted; `dates` are the first and the
-    last event date with a change; `version` is that of the table.
+    `pending` are the days that are applied, the others were before and are only counted; `raw_version` is that of
+    raw_events that all queries read; `dates` are the first and the last event date with a change; `version` is that of
+    ods_sessions.
     """
 
     days: dict[date, AppliedDay]
     pending: Sequence[date]
+    raw_version: int
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
     sessions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SESSION_FATES, 0))
     dates: tuple[date, date] = (date.max, date.min)

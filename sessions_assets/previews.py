@@ -20,7 +20,7 @@ from sessions_assets.lake import Lake
 from sessions_assets.landing import DeliveryError, Landing
 from sessions_assets.numbers import AppliedDay, AppliedRun
 from sessions_assets.sessions import DELETE, INSERT, UPDATE, SessionRule
-from sessions_assets.tables import ODS_SESSIONS
+from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 
 SHOWN = 20
 """So many of the sessions that would change are shown."""
@@ -57,7 +57,8 @@ def preview(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: i
     if not deliveries:
         raise DeliveryError(landing.missing(days[0]))
     lake.ledger.check_open(deliveries)
-    run = AppliedRun({day: AppliedDay(0) for day in deliveries}, [*deliveries], version=lake.version(ODS_SESSIONS))
+    days_of_run, raw_version = {day: AppliedDay(0) for day in deliveries}, lake.version(RAW_EVENTS)
+    run = AppliedRun(days_of_run, [*deliveries], raw_version, version=lake.version(ODS_SESSIONS))
     check_rule(lake, rule)
     rows, _ = read(lake, landing, deliveries, lateness_days)
     batch = rows.where(F.col("reason").isNull()).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)

@@ -83,8 +83,6 @@ _SPARK_SETTINGS = {
     # A plain UI for a run of seconds costs its start; a cluster has its own.
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    # The changed rows are computed and fixed before MERGE reads them twice; it need not copy them once more.
-    "spark.databricks.delta.merge.materializeSource": "none",
     # The file list of a table is small; each scan asks for it, and 50 tasks (the default) would be mostly start-up.
     "spark.databricks.delta.snapshotPartitions": "1",
     # A VACUUM that deletes nothing would still make two versions of the table.
@@ -104,7 +102,8 @@ def java_options(folder: Path) -> list[str]:
     options = ["-Duser.timezone=UTC", "-XX:+UseParallelGC"]
     archive = folder / "classes.jsa"
     if archive.exists():
-        options += [f"-XX:SharedArchiveFile={archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+        # In quotes: the folder may have a space in its name.
+        options += [f'"-XX:SharedArchiveFile={archive}"', "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
     return options
 
 

@@ -255,7 +255,7 @@ def is_same_event(neighbour: Callable[[str], Column]) -> Column:
 
 
 def previous_action() -> Column:
-    """Give the time of the last action before a row, other rows of its event left out, that some day holds."""
+    """Give the time of the last action before the first row of an event that some day holds."""
     # Of an event that is held, at least one row says so: the others need not be fused with it first.
     is_held_action = F.col("is_user_action") & F.col("arrival").isNotNull()
     return F.last(F.when(is_held_action, F.col("timestamp")), ignorenulls=True).over(before())

@@ -44,14 +44,14 @@ class StoredTable:
         name = PurePosixPath(self.address).name
         return DeltaTable.create(self.address, schema, mode="ignore", name=name, storage_options=self._options)
 
-    def count_rows(self, partition: str, days: Collection[date]) -> dict[date, int]:
+    def count_rows(self, partition: str, days: Collection[date], version: int | None = None) -> dict[date, int]:
         """Count the rows of days of a table that is partitioned by a day; 0 where there are none, or no table.
 
         Only for tables whose rows are deleted by whole days: it counts what the files hold.
         """
         rows = dict.fromkeys(days, 0)
         if self.is_made():
-            files = self.open().get_add_actions(flatten=True)
+            files = self.open(version).get_add_actions(flatten=True)
             found = zip(
                 files.column(f"partition.{partition}").to_pylist(), files.column("num_records").to_pylist(), strict=True
             )

@@ -65,7 +65,9 @@ DELIVERIES = Table(
         Column("expired_at", "TIMESTAMP", "when its raw rows were given up, UTC; NULL: they are kept", nullable=True),
         Column("lateness_days", "BIGINT", "how many days after its date an event of it could arrive"),
         Column("code", "STRING", "changes whenever the code that decides about rows and sessions does"),
-        Column("applied_commit", "STRING", "a commit of ods_sessions that holds it; NULL: none yet", nullable=True),
+        Column(
+            "applied_by", "STRING", "a commit of ods_sessions that holds it, and its code; NULL: none", nullable=True
+        ),
     ),
 )
 ODS_SESSIONS = Table(

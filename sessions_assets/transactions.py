@@ -14,8 +14,7 @@ from pyspark.sql.types import StructType
 
 # All writers of sessions take their transaction numbers from one sequence: the version they read, plus one.
 _APPLICATION = "sessions_assets"
-# What Delta notes of a commit: an id of it, and what we say of ourselves.
-COMMIT_ID = "txnId"
+# What Delta notes of a commit, of what we say of ourselves.
 _MARK = "spark.databricks.delta.commitInfo.userMetadata"
 # What Delta raises when another commit came first; these have no common class of their own.
 CONFLICTS = (
@@ -70,6 +69,12 @@ def finish(spark: SparkSession, transaction: Any, actions: Any, operation: Any) 
         raise OvertakenError(transaction.deltaLog().dataPath().toString(), read_version) from error
     finally:
         spark.conf.unset(_MARK)
+
+
+def id_of(commit: Mapping[str, Any]) -> str:
+    """Give what tells a commit in a table's history from all others, those of another table in its place too."""
+    # Other engines give it no id.
+    return str(commit.get("txnId") or f"{commit['version']}@{commit['timestamp']}")
 
 
 def is_ours(commit: Mapping[str, Any]) -> bool:

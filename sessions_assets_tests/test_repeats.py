@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from delta.tables import DeltaTable
+from deltalake import QueryBuilder, write_deltalake
 
 from sessions_assets import applications, deliveries, upkeep
 from sessions_assets.applications import apply
@@ -120,6 +122,53 @@ def test_what_somebody_else_wrote_is_mended_by_applying_again(
     assert run(applied, tmp_path, {0: []}).rows == {"inserted": 1, "changed": 0, "removed": 0}
     assert said() == [f"{LANDED}2025-03-10.csv"]
     assert len(stored_rows(applied)) == len(whole)
+
+
+def test_a_commit_of_another_engine_is_somebody_elses(
+    applied: Lake, tmp_path: Path, said: Callable[[], list[str]]
+) -> None:
+    """delta-rs gives its commits no id."""
+    stored = applied.stored(ODS_SESSIONS)
+    twice = QueryBuilder().register("ods", stored.open()).execute("SELECT * FROM ods WHERE event_id = 'x'").read_all()
+    write_deltalake(stored.open(), twice, mode="append")
+    run(applied, tmp_path, {0: []})
+    assert said() == [f"{LANDED}2025-03-10.csv"]
+    run(applied, tmp_path, {0: []})
+    assert said() == [f"{LANDED}2025-03-10.csv", f"{HELD}2025-03-10"]
+
+
+def test_what_other_code_has_applied_is_applied_again(
+    applied: Lake, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Back under the code that had landed the day, it is not the one that has applied it."""
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(applications, "code", lambda: "bad")
+        apply(applied, [day(0)], RULE)
+    apply(applied, [day(0)], RULE)
+    assert said() == []
+    apply(applied, [day(0)], RULE)
+    assert said() == [f"{HELD}2025-03-10"]
+
+
+def test_a_day_that_lands_anew_while_it_is_applied_is_read_as_it_was(
+    applied: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new batch has an event that is stored and lies before all that the old one can touch."""
+    write_batches(tmp_path / "landing", {day(2): [event("b", "13:00", 2)]})
+    land(applied, Landing(str(tmp_path / "landing")), [day(2)], 5)
+    measured = applications.count_measured
+
+    def meanwhile(*arguments: Any) -> None:  # noqa: ANN401 - passed on
+        monkeypatch.undo()
+        measured(*arguments)
+        write_batches(tmp_path / "landing", {day(2): [event("b", "13:00", 2), FIRST[0]]})
+        land(applied, Landing(str(tmp_path / "landing")), [day(2)], 5)
+
+    monkeypatch.setattr(applications, "count_measured", meanwhile)
+    assert apply(applied, [day(2)], RULE).rows == {"inserted": 1, "changed": 0, "removed": 0}
+    assert applied.ledger.entries()[day(2)].applied_at is None
+    assert apply(applied, [day(2)], RULE).rows == {"inserted": 0, "changed": 0, "removed": 0}
+    assert [row.event_id for row in stored_rows(applied)].count("a") == 1
 
 
 def test_a_table_that_was_taken_away_is_filled_again(applied: Lake, said: Callable[[], list[str]]) -> None:

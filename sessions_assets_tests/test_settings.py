@@ -83,4 +83,4 @@ def test_the_jvm_starts_from_the_archive_of_classes_if_there_is_one(tmp_path: Pa
     """Without one it starts as ever: an archive only saves time."""
     assert java_options(tmp_path) == ["-Duser.timezone=UTC", "-XX:+UseParallelGC"]
     (tmp_path / "classes.jsa").touch()
-    assert java_options(tmp_path)[2] == f"-XX:SharedArchiveFile={tmp_path}/classes.jsa"
+    assert java_options(tmp_path)[2] == f'"-XX:SharedArchiveFile={tmp_path}/classes.jsa"'
