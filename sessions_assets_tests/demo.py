@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake import Lake
@@ -125,16 +125,14 @@ def main() -> None:
     log = Path(os.environ["DAGSTER_HOME"]) / "demo.log"
     with quiet(log):
         definitions, resources = build_definitions(settings), build_resources(settings)
-        spark: SparkSession = resources["pyspark"].spark_session  # type: ignore[attr-defined]
-        lake: Lake = resources["lake"].open(spark)  # type: ignore[attr-defined]
+        lake: Lake = resources["lake"].open(resources["pyspark"])  # type: ignore[attr-defined]
         if lake.ledger.entries([LAST_DAY]):
             print("the lake holds the sample days already: once more, to see that nothing changes")
             show_days(materialize(definitions, FIRST_DAY, LAST_DAY))
         else:
             show_days(materialize(definitions, FIRST_DAY, LAST_DAY_BEFORE))
             show_days(materialize(definitions, LAST_DAY_BEFORE + timedelta(days=1), LAST_DAY))
-        before = spark.read.format("delta").option("versionAsOf", VERSION_BEFORE).load(lake.path(ODS_SESSIONS))
-        show_user(before, f"as the batches up to {LAST_DAY_BEFORE} left it")
+        show_user(lake.read(ODS_SESSIONS, VERSION_BEFORE), f"as the batches up to {LAST_DAY_BEFORE} left it")
         show_user(lake.read(ODS_SESSIONS), "after an action of 10:04:30 came three days late")
         show_totals(lake)
     print(f"\nThe tables lie in {settings.lake}/, what Dagster and Spark said in {os.path.relpath(log)}.")

@@ -31,7 +31,7 @@ from sessions_assets.lake import Lake
 from sessions_assets.landing import FORMATS, Landing
 from sessions_assets.sessions import SessionRule
 from sessions_assets.settings import Settings
-from sessions_assets_tests import test_drift
+from sessions_assets_tests import demo, test_drift
 from sessions_assets_tests.deployment import Deployment
 from sessions_assets_tests.processes import python
 from sessions_assets_tests.reference import Event, Row, expected_table, session_id, sessionize
@@ -350,6 +350,21 @@ def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path
     land(lake, Landing(str(folder / "batches")), [LATE_DAY], LATENESS_DAYS)
     apply(lake, [LATE_DAY], SessionRule())
     return folder
+
+
+@pytest.mark.usefixtures("spark")
+def test_the_demo_prints_what_stands_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of it, but the seconds; with the session of the tests."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "batches").symlink_to(PROJECT / "batches")
+    (tmp_path / ".dagster_home").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / ".dagster_home"))
+    demo.main()
+    printed = re.sub(r"\(\d+ s\)", "(... s)", capsys.readouterr().out)
+    (shown,) = [block for block in code("text") if block.startswith("materializing")]
+    assert printed.strip() == shown.strip()
 
 
 @pytest.fixture
