@@ -1,12 +1,14 @@
 """Archive the classes that a run loads, as the JVM has them in memory: the next JVM need not read and check them again.
 
 `python jars/archive.py` from the project's folder, after `jars/fetch.py`. It does a run on a sample day in a folder
-that is thrown away. An archive that is newer than the jars is left as it is; of another Java the JVM ignores it.
+that is thrown away. One that is newer than the jars and Spark is left as it is; of another Java the JVM ignores it.
 """
 
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import pyspark
 
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
@@ -24,7 +26,8 @@ ARCHIVE = FOLDER / "classes.jsa"
 
 def main() -> None:
     """Make the archive, unless it is there."""
-    if ARCHIVE.exists() and ARCHIVE.stat().st_mtime >= max(jar.stat().st_mtime for jar in FOLDER.glob("*.jar")):
+    newest = max(file.stat().st_mtime for file in (*FOLDER.glob("*.jar"), Path(pyspark.__file__)))
+    if ARCHIVE.exists() and ARCHIVE.stat().st_mtime >= newest:
         print("archive of classes: there")
         return
     ARCHIVE.unlink(missing_ok=True)

@@ -68,9 +68,8 @@ def _pending(lake: Lake, entries: Mapping[date, Entry]) -> list[Entry]:
     """
     marks = {_mark(commit) for commit in lake.own_commits(ODS_SESSIONS)}
     held = [entry for entry in entries.values() if entry.applied_at and entry.applied_by in marks]
-    if not held:
-        return list(entries.values())
-    LOGGER.info("held already: %s", ", ".join(str(entry.day) for entry in held))
+    if held:
+        LOGGER.info("held already: %s", ", ".join(str(entry.day) for entry in held))
     return [entry for entry in entries.values() if entry not in held]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.transactions import begin_after, finish, java_of
+from sessions_assets.transactions import begin_after, finish, java_of, scala_object
 
 PLACE = "place"
 _FILE, _POSITION = "file", "position"
@@ -82,8 +82,8 @@ def _marks(spark: SparkSession, transaction: Any, changes: RowChanges) -> tuple[
     """Write the deletion vectors; give Delta's actions for them and the number of rows they mark anew."""
     java, delta, _ = java_of(spark)
     session, some = spark._jsparkSession, java.scala.Option.apply  # noqa: SLF001
-    helper = _object(delta.commands, "DMLWithDeletionVectorsHelper")
-    generator = _object(delta.commands, "DeletionVectorBitmapGenerator")
+    helper = scala_object(delta.commands, "DMLWithDeletionVectorsHelper")
+    generator = scala_object(delta.commands, "DeletionVectorBitmapGenerator")
     column = java.org.apache.spark.sql.functions.col
     files = transaction.filterFiles(java.PythonUtils.toSeq([_parsed(spark, changes.within)]), True)  # noqa: FBT003
     rows = generator.buildRowIndexSetsForFilesMatchingCondition(
@@ -92,7 +92,7 @@ def _marks(spark: SparkSession, transaction: Any, changes: RowChanges) -> tuple[
     )  # fmt: skip
     by_name = helper.generateCandidateFileMap(transaction.deltaLog().dataPath(), files)
     touched = helper.findFilesWithMatchingRows(transaction, by_name, rows)
-    length = _object(delta.stats, "StatsCollectionUtils").getDataSkippingStringPrefixLength(
+    length = scala_object(delta.stats, "StatsCollectionUtils").getDataSkippingStringPrefixLength(
         session, transaction.metadata()
     )
     marked = helper.processUnmodifiedData(session, touched, transaction.snapshot(), length)
@@ -110,7 +110,7 @@ def _note(spark: SparkSession, transaction: Any, changes: RowChanges, files: int
         "numTargetRowsCopied": 0,
         "numTargetFilesAdded": files,
     }
-    metric = _object(java.org.apache.spark.sql.execution.metric, "SQLMetrics").createMetric
+    metric = scala_object(java.org.apache.spark.sql.execution.metric, "SQLMetrics").createMetric
     noted = {}
     for name, number in numbers.items():
         noted[name] = metric(spark._jsparkSession.sparkContext(), name)  # noqa: SLF001
@@ -121,16 +121,12 @@ def _note(spark: SparkSession, transaction: Any, changes: RowChanges, files: int
 def _operation(spark: SparkSession, within: str) -> Any:  # noqa: ANN401
     java, delta, _ = java_of(spark)
     nothing = java.PythonUtils.toSeq([])
-    merge = _object(delta, "DeltaOperations$Merge")
+    merge = scala_object(delta, "DeltaOperations$Merge")
     return merge.apply(java.scala.Option.apply(_parsed(spark, within)), nothing, nothing, nothing)
 
 
 def _parsed(spark: SparkSession, text: str) -> Any:  # noqa: ANN401
     return spark._jsparkSession.sessionState().sqlParser().parseExpression(text)  # noqa: SLF001
-
-
-def _object(package: Any, name: str) -> Any:  # noqa: ANN401
-    return getattr(getattr(package, f"{name}$"), "MODULE$")
 
 
 def _listed(sequence: Any) -> Iterator[Any]:  # noqa: ANN401

@@ -94,11 +94,6 @@ def before() -> WindowSpec:
     return in_order().rowsBetween(Window.unboundedPreceding, -1)
 
 
-def until_now() -> WindowSpec:
-    """Look from a row at all rows of its key before it, and at itself."""
-    return in_order().rowsBetween(Window.unboundedPreceding, Window.currentRow)
-
-
 def microseconds_between(earlier: str, later: str) -> Column:
     """Subtract times; as intervals Spark would reckon with the calendar, ten times slower."""
     return F.unix_micros(later) - F.unix_micros(earlier)

@@ -14,7 +14,7 @@ from pyspark.sql.types import StructType
 
 # All writers of sessions take their transaction numbers from one sequence: the version they read, plus one.
 _APPLICATION = "sessions_assets"
-# What Delta notes of a commit, of what we say of ourselves.
+# The setting whose text Delta notes with a commit.
 _MARK = "spark.databricks.delta.commitInfo.userMetadata"
 # What Delta raises when another commit came first; these have no common class of their own.
 CONFLICTS = (
@@ -153,8 +153,13 @@ def java_of(spark: SparkSession) -> tuple[Any, Any, Any]:
     return java, java.org.apache.spark.sql.delta, java.scala.Option.empty()
 
 
+def scala_object(package: Any, name: str) -> Any:  # noqa: ANN401 - Java objects
+    """Give the one instance of a Scala object."""
+    return getattr(getattr(package, f"{name}$"), "MODULE$")
+
+
 def _manual_update(delta: Any) -> Any:  # noqa: ANN401 - Java objects
-    return getattr(getattr(delta, "DeltaOperations$ManualUpdate$"), "MODULE$")
+    return scala_object(delta, "DeltaOperations$ManualUpdate")
 
 
 def _with(metadata: Any, properties: Mapping[str, str], schema: str = "", partitions: Any = None) -> Any:  # noqa: ANN401

@@ -10,7 +10,7 @@ A row can be judged by what lies up to one timeout before it: if each row agrees
 from collections.abc import Collection
 from datetime import date
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS, is_blank
@@ -22,7 +22,6 @@ from sessions_assets.sessions import (
     microseconds_between,
     previous_action,
     session_id,
-    until_now,
     with_session_start,
 )
 
@@ -149,6 +148,7 @@ def _with_neighbours(timeline: DataFrame) -> DataFrame:
     is_action = F.col("is_stored") & F.col("is_user_action")
     action = F.struct("timestamp", F.col("stored_session_start").alias("session"))
     is_start = is_action & (F.col("stored_session_start") == F.col("timestamp"))
+    until_now = in_order().rowsBetween(Window.unboundedPreceding, Window.currentRow)
     is_delivered_next = is_same_event(F.lead) & ~F.lead("is_stored").over(in_order())
     return timeline.withColumns(
         {
@@ -158,7 +158,7 @@ def _with_neighbours(timeline: DataFrame) -> DataFrame:
             "next_arrival": F.when(is_delivered_next, F.lead("arrival").over(in_order())),
             "action": F.last(F.when(is_action, action), ignorenulls=True).over(before()),
             "previous_action": previous_action(),
-            "own_start": F.last(F.when(is_start, F.col("timestamp")), ignorenulls=True).over(until_now()),
+            "own_start": F.last(F.when(is_start, F.col("timestamp")), ignorenulls=True).over(until_now),
         }
     )
 
