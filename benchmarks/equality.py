@@ -1,4 +1,4 @@
-"""Whether all ways came to the same table: each compared with DuckDB's, and DuckDB's with the plain-Python reference.
+"""Whether all ways came to the same table: each compared with one of them, DuckDB's with the plain-Python reference.
 
 For each event date the rows are counted, and two hashes of each whole row are added up: two tables that differ in a
 row agree in these 128 bits by chance only. Where they do not, the rows are compared one by one and counted.
@@ -24,23 +24,39 @@ _CHECKED_USERS = 25
 
 
 def check(folder: Path, names: Iterable[str]) -> None:
-    """Compare the tables of these rivals below FOLDER/results.
+    """Compare the tables of these rivals below FOLDER/results with DuckDB's, and some users with the reference.
 
     Raises:
         SystemExit: rows differ; says how many.
     """
     with limited_duckdb(folder) as connection:
-        base = _rows_of(folder, DUCKDB)
-        sums = _sums(connection, base)
-        for name in names:
-            other = _rows_of(folder, name)
-            differing = [str(day) for day, _ in set(_sums(connection, other)).symmetric_difference(sums)]
-            if differing:
-                raise SystemExit(f"{name}: {_differences(connection, base, other, differing)} differ from DuckDB's")
-        checked = _check_reference(connection, folder, base)
-    print(
-        f"{sum(count for _, (count, *_) in sums)} rows, the same in all tables; {checked} of them are the reference's"
-    )
+        rows = _check_same(connection, folder, DUCKDB, names)
+        checked = _check_reference(connection, folder, _rows_of(folder, DUCKDB))
+    print(f"{rows} rows, the same in all tables; {checked} of them are the reference's", flush=True)
+
+
+def check_same(folder: Path, base: str, names: Iterable[str]) -> None:
+    """Compare the tables of these ways below FOLDER/results with that of another one.
+
+    Raises:
+        SystemExit: rows differ; says how many.
+    """
+    with limited_duckdb(folder) as connection:
+        rows = _check_same(connection, folder, base, names)
+    print(f"{rows} rows, the same in all tables", flush=True)
+
+
+def _check_same(connection: duckdb.DuckDBPyConnection, folder: Path, base: str, names: Iterable[str]) -> int:
+    """Compare tables; give the number of rows that each has."""
+    base_rows = _rows_of(folder, base)
+    sums = _sums(connection, base_rows)
+    for name in names:
+        other = _rows_of(folder, name)
+        differing = [str(day) for day, _ in set(_sums(connection, other)).symmetric_difference(sums)]
+        if differing:
+            found = _differences(connection, base_rows, other, differing)
+            raise SystemExit(f"{name}: {found} differ from those of {base}")
+    return sum(count for _, (count, *_) in sums)
 
 
 def _rows_of(folder: Path, name: str) -> str:

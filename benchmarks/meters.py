@@ -77,12 +77,16 @@ def measured_on(spark: SparkSession, work: Callable[[], object]) -> Measured:
     queries: Any = spark._jsparkSession.sharedState().statusStore()  # noqa: SLF001
     # Else the folder that a scan reads would be cut off in what is noted of it.
     spark.conf.set("spark.sql.maxMetadataStringLength", "10000")
+    codegen: Any = spark._jvm.org.apache.spark.metrics.source  # noqa: SLF001
+    compilations = getattr(codegen, "CodegenMetrics$").__getattr__("MODULE$").METRIC_COMPILATION_TIME()
+    compiled_before = compilations.getCount()
     jobs_before = {job.jobId() for job in _listed(context.statusStore().jobsList(None))}
     queries_before = {query.executionId() for query in _listed(queries.executionsList())}
     with measured() as found:
         work()
     context.listenerBus().waitUntilEmpty()
     found.counted = _of_jobs(context.statusStore(), jobs_before) | _of_scans(queries, queries_before)
+    found.counted["classes compiled"] = compilations.getCount() - compiled_before
     return found
 
 

@@ -9,13 +9,14 @@ A crash needs no repair: it is one commit, and applying a day again changes noth
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 
-from pyspark.sql import DataFrame, Row
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
+from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 from sessions_assets.lake import Lake, LakeError
 from sessions_assets.ledger import Entry
-from sessions_assets.numbers import AppliedDay, AppliedRun, count_changes, count_measured
+from sessions_assets.numbers import AppliedDay, AppliedRun, Measured, count_changes, count_measured
 from sessions_assets.origins import code
 from sessions_assets.progress import LOGGER, phase
 from sessions_assets.sessions import SessionRule, changes, earliest_changes, held_elsewhere
@@ -23,6 +24,9 @@ from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 
 # The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
 _BROADCAST_KEYS = 1_000_000
+
+# As one block of bytes for each task: a million rows as objects would keep the garbage collector busy.
+_IN_BYTES = StorageLevel.MEMORY_AND_DISK
 
 
 def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
@@ -52,8 +56,13 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
     check_rule(lake, rule)
     # Read anew by each query: that costs less than to keep it.
     batch = lake.read_days(RAW_EVENTS, list(run.days), raw_version)
+    with phase("read") as say:
+        measured = lake.measure(RAW_EVENTS, days_of_run, raw_version)
+        measured += lake.measure(ODS_SESSIONS, days_of_run, run.version)
+        count_measured(run, measured)
+        say(f"{run.rows_delivered} rows of {len(run.days)} batches")
     with lake.tasks_for(sum(entry.rows_accepted for entry in pending)):
-        changed = compute(lake, batch, run, rule)
+        changed = compute(lake, batch, measured, run, rule)
         if changed is not None:
             _merge(lake, changed, run)
     if pending:
@@ -77,30 +86,28 @@ def _mark(commit: str) -> str:
     return f"{commit} {code()}"
 
 
-def compute(lake: Lake, batch: DataFrame, run: AppliedRun, rule: SessionRule) -> DataFrame | None:
+def compute(
+    lake: Lake, batch: DataFrame, measured: Sequence[Measured], run: AppliedRun, rule: SessionRule
+) -> DataFrame | None:
     """Compute the rows that a run has to write, and count them; None if there are none.
 
     Args:
         lake: from which the stored rows are read, in the version of the run.
         batch: accepted rows of the days of the run, with `_updated_at`.
+        measured: what the batch holds of these days, and ods_sessions.
         run: whose numbers are filled in.
         rule: the one that the table was built with.
 
     Returns:
         The answer of `changes`, computed and fixed.
     """
-    with phase("read") as say:
-        measured = _measure(batch, _stored_of_days(lake, run.days, run.version), rule)
-        count_measured(run, measured)
-        rows = sum(sum(day.late_by_days.values()) for day in run.days.values())
-        say(f"{rows} rows of {len(run.days)} batches")
-    measured = [row for row in measured if row["day"] in run.pending]
-    if not measured:
+    pending = [found for found in measured if found.day in run.pending]
+    if not pending:
         return None
     with phase("compute") as say:
         # Computed once: it is counted, written, and read for what it replaces.
         of_days = batch.where(F.col(ARRIVAL_DAY).isin(*run.pending))
-        changed = _changes(lake, of_days, run, measured, rule).localCheckpoint()
+        changed = _changes(lake, of_days, pending, run, rule).localCheckpoint(storageLevel=_IN_BYTES)
         count_changes(run, changed)
         say(", ".join(f"{rows} rows {change}" for change, rows in run.rows.items()))
     return changed if any(run.rows.values()) else None
@@ -139,48 +146,23 @@ def _stored_of_days(lake: Lake, days: Collection[date], version: int) -> DataFra
     return lake.read(ODS_SESSIONS, version).where(F.col("first_updated_at").isin(*days))
 
 
-def _changes(lake: Lake, batch: DataFrame, run: AppliedRun, measured: Sequence[Row], rule: SessionRule) -> DataFrame:
+def _changes(
+    lake: Lake, batch: DataFrame, measured: Sequence[Measured], run: AppliedRun, rule: SessionRule
+) -> DataFrame:
     """Find the rows to write, from no more stored rows than the days can change (S14)."""
     days = run.pending
     incoming, touched = batch, batch
-    if any(row["is_stored"] for row in measured):
+    if any(found.is_stored for found in measured):
         stored_of_days = _stored_of_days(lake, days, run.version)
         other_raw = lake.read(RAW_EVENTS, run.raw_version).where(~F.col(ARRIVAL_DAY).isin(*days))
         incoming = batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))
         touched = batch.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
     since = earliest_changes(touched)
-    if sum(row["keys"] for row in measured) < _BROADCAST_KEYS:
+    # A key that is both late and in time counts twice: the number only chooses a way.
+    if sum(found.keys for found in measured) < _BROADCAST_KEYS:
         since = F.broadcast(since)
-    first_date = min(row["first_date"] for row in measured)
-    return changes(incoming, lake.sessions_in_reach(first_date, run.version), since, days, rule)
-
-
-def _measure(batch: DataFrame, stored_of_days: DataFrame, rule: SessionRule) -> list[Row]:
-    """Count rows and keys of each day, raw and stored, and find the first event date their sessions reach."""
-    raw = batch.select(
-        F.col(ARRIVAL_DAY).alias("day"),
-        F.lit(False).alias("is_stored"),
-        F.lit(False).alias("is_empty"),
-        *IDENTITY_COLUMNS,
-    )
-    stored = stored_of_days.select(
-        F.col("first_updated_at").alias("day"),
-        F.lit(True).alias("is_stored"),
-        F.col("session_start").isNull().alias("is_empty"),
-        *IDENTITY_COLUMNS,
-    )
-    return (
-        raw.union(stored)
-        .groupBy("day", "is_stored", F.date_diff("day", F.to_date("timestamp")).alias("days_late"))
-        .agg(
-            F.count("*").alias("rows"),
-            F.count_if("is_empty").alias("empty"),
-            # A key that is both late and in time counts twice: the number only chooses a way.
-            F.approx_count_distinct(F.xxhash64(*KEY_COLUMNS)).alias("keys"),
-            F.to_date(F.min("timestamp") - F.lit(rule.timeout)).alias("first_date"),
-        )
-        .collect()
-    )
+    first = min(found.first for found in measured) - rule.timeout
+    return changes(incoming, lake.sessions_in_reach(first.date(), run.version), since, days, rule)
 
 
 def _merge(lake: Lake, changed: DataFrame, run: AppliedRun) -> None:

@@ -17,6 +17,7 @@ from pyspark.sql.types import DataType, StructType
 from sessions_assets.events import ARRIVAL_DAY, KEY_COLUMNS
 from sessions_assets.ledger import Ledger
 from sessions_assets.merges import PLACE, RowChanges, WrongChangesError, merge_after, with_places
+from sessions_assets.numbers import Measured
 from sessions_assets.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
 from sessions_assets.snapshots import StoredTable
 from sessions_assets.storage import LOCAL, Storage
@@ -24,6 +25,7 @@ from sessions_assets.tables import DELIVERIES, ODS_SESSIONS, Table
 from sessions_assets.transactions import (
     CONFLICTS,
     OvertakenError,
+    append_after,
     create_table,
     files_by_partition,
     id_of,
@@ -31,7 +33,7 @@ from sessions_assets.transactions import (
     replace_after,
 )
 
-_SHUFFLE_TASKS = "spark.sql.shuffle.partitions"
+_SHUFFLE_TASKS, _ADAPTIVE = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
 # About 100 MB of events in the memory of a task that sorts them.
 _ROWS_PER_TASK = 500_000
 
@@ -112,18 +114,21 @@ class Lake:
 
     @contextmanager
     def tasks_for(self, rows: int) -> Iterator[None]:
-        """Let each shuffle have as many tasks as so many rows need, the same number for each core.
+        """Let each shuffle have about as many tasks as so many rows need, the same number for each core.
 
-        Three tasks on two cores take as long as four; what is too small is put together again by Spark.
+        Three tasks on two cores take as long as four. With one for each there is nothing that Spark could improve by
+        planning the rest of a query anew after each part of it, for which Delta would list the files again.
         """
-        usual = self.spark.conf.get(_SHUFFLE_TASKS)
+        usual = {name: self.spark.conf.get(name) for name in (_SHUFFLE_TASKS, _ADAPTIVE)}
         cores = self.spark.sparkContext.defaultParallelism
-        rounds = -(-max(rows, 1) // (_ROWS_PER_TASK * cores))
+        rounds = max(round(rows / (_ROWS_PER_TASK * cores)), 1)
         self.spark.conf.set(_SHUFFLE_TASKS, rounds * cores)
+        self.spark.conf.set(_ADAPTIVE, rounds > 1)
         try:
             yield
         finally:
-            self.spark.conf.set(_SHUFFLE_TASKS, usual or "")
+            for name, value in usual.items():
+                self.spark.conf.set(name, value or "")
 
     def read_days(self, table: Table, days: Collection[date], version: int | None = None) -> DataFrame:
         """Read the arrival days of a table that is partitioned by them."""
@@ -136,14 +141,14 @@ class Lake:
             LakeError: another run replaces one of these days at the same time.
         """
         self.create(table)
-        writer = (
-            rows.select(*[column.name for column in table.columns])
-            .write.format("delta")
-            .mode("overwrite")
-            .option("replaceWhere", f"{ARRIVAL_DAY} IN ({_literals(days)})")
-        )
+        columns, of_days = [column.name for column in table.columns], f"{ARRIVAL_DAY} IN ({_literals(days)})"
+        version = self.version(table)
         try:
-            writer.save(self.path(table))
+            if any(self.count_rows(table, days, version).values()) or not append_after(
+                self.spark, self.path(table), version, rows.select(*columns), of_days
+            ):
+                writer = rows.select(*columns).write.format("delta").mode("overwrite")
+                writer.option("replaceWhere", of_days).save(self.path(table))
         except CONFLICTS as error:
             raise LakeError(f"another run replaces {', '.join(map(str, days))} in {self.path(table)}") from error
 
@@ -159,6 +164,18 @@ class Lake:
             FROM stored WHERE {ARRIVAL_DAY} IN ({_literals(days)}) GROUP BY 1, 2
         """  # noqa: S608 - our own words and dates
         return stored.query(text) if days and stored.is_made() else []
+
+    def measure(self, table: Table, days: Collection[date], version: int) -> list[Measured]:
+        """Measure what raw_events or ods_sessions holds of arrival days, as a commit left it, without Spark."""
+        is_stored = table == ODS_SESSIONS
+        day, is_empty = ("first_updated_at", "session_start IS NULL") if is_stored else (ARRIVAL_DAY, "false")
+        text = f"""
+            SELECT {day}, {day} - CAST(timestamp AS DATE) AS days_late, {is_empty} AS is_empty, count(*) AS rows,
+                approx_distinct(concat({", ' ', ".join(KEY_COLUMNS)})) AS keys, min(timestamp) AS first
+            FROM stored WHERE {day} IN ({_literals(days)}) GROUP BY 1, 2, 3
+        """  # noqa: S608 - our own words and dates
+        found = self.stored(table).query(text, version)
+        return [Measured(day, is_stored, late, empty, *numbers) for day, late, empty, *numbers in found]
 
     def least_timestamp(self, table: Table, day_column: str, days: Collection[date]) -> datetime | None:
         """Give a lower bound for the events that these days brought, by what is known of the files; None: unknown."""

@@ -5,7 +5,7 @@ Must not know how rows are read, computed or written, nor Dagster.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
@@ -60,6 +60,29 @@ class AppliedDay:
         return self.rows_accepted - self.events_first_seen
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Rows that a table holds of an arrival day: those that are so many days late, in a session or not.
+
+    Attributes:
+        day: the arrival day, of stored rows the one that first brought them.
+        is_stored: rows of ods_sessions; else accepted rows of the batch.
+        days_late: days from the event date to the arrival.
+        is_empty: stored rows in no session.
+        rows: how many there are.
+        keys: about how many keys they have.
+        first: the least `timestamp`.
+    """
+
+    day: date
+    is_stored: bool
+    days_late: int
+    is_empty: bool
+    rows: int
+    keys: int
+    first: datetime
+
+
 @dataclass
 class AppliedRun:
     """The numbers of one application of one or more days: of each day, rows by change, sessions by fate.
@@ -77,21 +100,21 @@ class AppliedRun:
     dates: tuple[date, date] = (date.max, date.min)
     version: int = 0
 
+    @property
+    def rows_delivered(self) -> int:
+        """Count the accepted rows of all days."""
+        return sum(rows for day in self.days.values() for rows in day.late_by_days.values())
 
-def count_measured(run: AppliedRun, measured: Sequence[Row]) -> None:
-    """Start the numbers of each day from what its batch holds and what is stored of it.
 
-    Args:
-        run: with its days.
-        measured: numbers of `rows`, and of those in no session (`empty`), by `day`, `is_stored` and `days_late`.
-    """
-    for row in measured:
-        day = run.days[row["day"]]
-        if row["is_stored"]:
-            day.events_first_seen += row["rows"]
-            day.empty_events += row["empty"]
+def count_measured(run: AppliedRun, measured: Sequence[Measured]) -> None:
+    """Start the numbers of each day from what its batch holds and what is stored of it."""
+    for found in measured:
+        day = run.days[found.day]
+        if found.is_stored:
+            day.events_first_seen += found.rows
+            day.empty_events += found.rows if found.is_empty else 0
         else:
-            day.late_by_days[row["days_late"]] = row["rows"]
+            day.late_by_days[found.days_late] = found.rows
 
 
 def count_changes(run: AppliedRun, changed: DataFrame) -> None:

@@ -6,7 +6,7 @@ Source of the rules: S14 to S17, S19.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -18,13 +18,16 @@ from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.formats import reading
 from sessions_assets.lake import Lake
 from sessions_assets.landing import DeliveryError, Landing
-from sessions_assets.numbers import AppliedDay, AppliedRun
+from sessions_assets.numbers import AppliedDay, AppliedRun, Measured, count_measured
+from sessions_assets.progress import phase
 from sessions_assets.sessions import DELETE, INSERT, UPDATE, SessionRule
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 
 SHOWN = 20
 """So many of the sessions that would change are shown."""
 
+
+_TICK = timedelta(microseconds=1)
 
 MOVE_COLUMNS = (*KEY_COLUMNS, "session_before", "session_after", "rows_inserted", "rows_changed", "rows_removed")
 """What is shown of them: starts of sessions (NULL: in none, or not stored), and numbers of rows by change."""
@@ -63,8 +66,26 @@ def preview(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: i
     rows, _ = read(lake, landing, deliveries, lateness_days)
     batch = rows.where(F.col("reason").isNull()).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
     with reading():
-        changed = compute(lake, batch, run, rule)
+        with phase("read") as say:
+            measured = _measured(batch) + lake.measure(ODS_SESSIONS, run.days, run.version)
+            count_measured(run, measured)
+            say(f"{run.rows_delivered} rows of {len(run.days)} batches")
+        changed = compute(lake, batch, measured, run, rule)
     return Preview(run, 0, []) if changed is None else Preview(run, *_moves(changed))
+
+
+def _measured(batch: DataFrame) -> list[Measured]:
+    """Measure a batch that has not landed."""
+    found = (
+        batch.groupBy(ARRIVAL_DAY, F.date_diff(ARRIVAL_DAY, F.to_date("timestamp")).alias("days_late"))
+        .agg(F.count("*"), F.approx_count_distinct(F.xxhash64(*KEY_COLUMNS)), F.unix_micros(F.min("timestamp")))
+        .collect()
+    )
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return [
+        Measured(day, False, days_late, False, rows, keys, epoch + micros * _TICK)  # noqa: FBT003 - as the fields are
+        for day, days_late, rows, keys, micros in found
+    ]
 
 
 def _moves(changed: DataFrame) -> tuple[int, list[dict[str, Any]]]:

@@ -89,6 +89,8 @@ _SPARK_SETTINGS = {
     "spark.databricks.delta.vacuum.logging.enabled": "false",
     # It lists with this many tasks, however few files there are: with the default of 10000 for half a minute.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "32",
+    # A day needs more than the default of 100 classes, so each day would throw out, and compile, all of them again.
+    "spark.sql.codegen.cache.maxEntries": "1000",
     # A compacted file is sorted by key, so that a reader of one user skips most of it.
     "spark.databricks.io.skipping.mdc.sortWithinFiles": "true",
 }

@@ -187,7 +187,9 @@ def _stored_context(stored: DataFrame, since: DataFrame, days: Sequence[date], r
     can_change = F.col("timestamp") >= F.col("since")
     seeds_a_session = F.col("is_user_action") & (microseconds_between("timestamp", "since") <= rule.microseconds)
     # A day that is applied anew has to show again what it holds; any other day still holds what it brought.
-    still_held_by = F.when(~F.col("first_updated_at").isin(*days), F.col("first_updated_at"))
+    # As an array, for Spark writes a lone date into the code that it generates, and would compile that anew each day.
+    is_of_days = F.array_contains(F.array(*map(F.lit, days)), F.col("first_updated_at"))
+    still_held_by = F.when(~is_of_days, F.col("first_updated_at"))
     return (
         stored.join(since, [*KEY_COLUMNS])
         .where(can_change | seeds_a_session)

@@ -71,6 +71,43 @@ def finish(spark: SparkSession, transaction: Any, actions: Any, operation: Any) 
         spark.conf.unset(_MARK)
 
 
+def append_after(spark: SparkSession, address: str, read_version: int, rows: DataFrame, where: str) -> bool:
+    """Append rows, only after `read_version`, and only if no other writer has meanwhile written any that meet `where`.
+
+    To replace rows Delta first counts all files of a table, in a query of its own; this needs none.
+
+    Args:
+        spark: a session with Delta's extension.
+        address: of the table.
+        read_version: the one that was seen to hold no row that meets `where`.
+        rows: the columns of the table.
+        where: SQL on partition columns that holds for all rows.
+
+    Returns:
+        Whether they were written; not, if the table has a newer version.
+
+    Raises:
+        One of CONFLICTS: another writer came first; nothing was written.
+    """
+    java, delta, none = java_of(spark)
+    session = spark._jsparkSession  # noqa: SLF001 - as in `java_of`
+    transaction = delta.DeltaLog.forTable(session, address).startTransaction(none, none)
+    if transaction.readVersion() != read_version:
+        return False
+    condition = session.sessionState().sqlParser().parseExpression(where)
+    transaction.trackReadPredicates(java.PythonUtils.toSeq([condition]), True, True)  # noqa: FBT003 - a Scala method
+    actions = transaction.writeFiles(rows._jdf)  # noqa: SLF001
+    transaction.commit(actions, _replacement(spark, where))
+    return True
+
+
+def _replacement(spark: SparkSession, where: str) -> Any:  # noqa: ANN401 - a Java object
+    """Name a commit in the table's history as a write with `replaceWhere` would."""
+    java, delta, none = java_of(spark)
+    mode, predicate = java.org.apache.spark.sql.SaveMode.Overwrite, java.scala.Option.apply(where)
+    return getattr(delta, "DeltaOperations$Write")(mode, none, predicate, *[none] * 6)
+
+
 def id_of(commit: Mapping[str, Any]) -> str:
     """Give what tells a commit in a table's history from all others, those of another table in its place too."""
     # Other engines give it no id.

@@ -1,15 +1,19 @@
 """How the tables are made: with what they promise, and beside or after a process that makes them too."""
 
 import json
+from contextlib import nullcontext
+from datetime import date
 from pathlib import Path
 
 import pytest
 from delta.tables import DeltaTable
 from deltalake import DeltaTable as DeltaLake
+from pyspark.sql import DataFrame, SparkSession
 
 from sessions_assets import transactions
-from sessions_assets.lake import Lake
+from sessions_assets.lake import Lake, LakeError
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
+from sessions_assets_tests.tables import day, event, frame
 
 
 @pytest.mark.parametrize("table", [RAW_EVENTS, RAW_QUARANTINE, ODS_SESSIONS], ids=lambda table: table.name)
@@ -57,9 +61,38 @@ def test_of_two_creations_at_once_one_counts(lake: Lake, monkeypatch: pytest.Mon
 
 
 def test_a_large_batch_gets_more_tasks(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task for every so many rows, as many for each of the two cores; afterwards it is as before."""
+    """A task for about so many rows, as many for each of the two cores; afterwards it is as before."""
+    names = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
+    before = [lake.spark.conf.get(name) for name in names]
     monkeypatch.setattr("sessions_assets.lake._ROWS_PER_TASK", 10)
-    for rows, tasks in ((0, "2"), (20, "2"), (21, "4"), (1000, "100")):
+    for rows, *expected in ((0, "2", "false"), (29, "2", "false"), (31, "4", "true"), (1000, "100", "true")):
         with lake.tasks_for(rows):
-            assert lake.spark.conf.get("spark.sql.shuffle.partitions") == tasks
-    assert lake.spark.conf.get("spark.sql.shuffle.partitions") == "2"
+            assert [lake.spark.conf.get(name) for name in names] == expected
+    assert [lake.spark.conf.get(name) for name in names] == before == ["2", "true"]
+
+
+def delivered(lake: Lake, arrival: date) -> DataFrame:
+    """One event that arrives on this day."""
+    return frame(lake.spark, [(event("a", "10:00"), arrival)])
+
+
+@pytest.mark.parametrize(("other", "is_refused"), [(day(0), True), (day(1), False)], ids=["the same day", "another"])
+def test_of_two_landings_at_once_one_counts(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, *, other: date, is_refused: bool
+) -> None:
+    """The other one commits when this one has found no row of its day, has written and is about to commit."""
+    lake.create(RAW_EVENTS)
+    last_step = transactions._replacement  # noqa: SLF001 - the moment before the commit
+
+    def overtaken(spark: SparkSession, where: str) -> object:
+        monkeypatch.undo()
+        lake.replace_days(RAW_EVENTS, [other], delivered(lake, other))
+        return last_step(spark, where)
+
+    monkeypatch.setattr(transactions, "_replacement", overtaken)
+    refused = pytest.raises(LakeError, match="another run replaces 2025-03-10") if is_refused else nullcontext()
+    with refused:
+        lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(0)))
+    assert lake.count_rows(RAW_EVENTS, [day(0), day(1)]) == {day(0): 1, day(1): 0 if is_refused else 1}
+    lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(0)))
+    assert lake.count_rows(RAW_EVENTS, [day(0)]) == {day(0): 1}

@@ -123,7 +123,7 @@ MUTATIONS = {
         sessions, "with_session_start", 'F.col("stored_session_start")).when(', 'F.col("timestamp")).when(', histories
     ),
     "prune bound without T": Mutation(
-        applications, "_measure", 'F.min("timestamp") - F.lit(rule.timeout)', 'F.min("timestamp")', long_session
+        applications, "_changes", " - rule.timeout", "", long_session
     ),
     "what is replaced stays": Mutation(
         merges, "merge_after", "if changes.updated + changes.deleted:", "if changes.deleted:", cases_of_deliveries
@@ -140,7 +140,7 @@ MUTATIONS = {
         cases_of_deliveries,
     ),
     "what a day brought stays though it vanished": Mutation(
-        sessions, "_stored_context", 'F.when(~F.col("first_updated_at").isin(*days), F.col("first_updated_at"))',
+        sessions, "_stored_context", 'F.when(~is_of_days, F.col("first_updated_at"))',
         'F.col("first_updated_at")', cases_of_deliveries,
     ),
     "since of the batch alone": Mutation(
