@@ -1,6 +1,6 @@
 """The lake that a measured day starts from: all days but the last ones landed and applied, in ranges; not measured.
 
-Usage: python -m benchmarks.history FOLDER [--keep 3] [--in-ranges-of DAYS] [--compact]
+Usage: python -m benchmarks.history FOLDER [--keep 3] [--in-ranges-of DAYS] [--upkeep]
 """
 
 import argparse
@@ -8,22 +8,23 @@ from pathlib import Path
 
 from benchmarks.lakes import LATENESS_DAYS, days_of, land_and_apply, session
 from sessions_assets.lake import Lake
-from sessions_assets.upkeep import compact
+from sessions_assets.upkeep import compact, expire
 
 # A limit, and no more than one: a month in one run asks for more than the default of a daily run.
 _DRIVER_MEMORY = "8g"
 
 
 def main() -> None:
-    """Make FOLDER/history, or compact it."""
+    """Make FOLDER/history, or do its upkeep."""
     parser = argparse.ArgumentParser(prog="benchmarks.history")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--keep", type=int, default=3, help="so many days at the end are left for what is measured")
     parser.add_argument("--in-ranges-of", type=int, help="days in one run; default: all of them")
-    parser.add_argument("--compact", action="store_true", help="compact the history that is there; nothing is applied")
+    parser.add_argument("--upkeep", action="store_true", help="expire and compact what is there; nothing is applied")
     arguments = parser.parse_args()
     lake = Lake(session(_DRIVER_MEMORY), str(arguments.folder / "history"))
-    if arguments.compact:
+    if arguments.upkeep:
+        expire(lake)
         compact(lake, LATENESS_DAYS)
         return
     days = days_of(arguments.folder)[: -arguments.keep]

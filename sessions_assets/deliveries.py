@@ -41,8 +41,7 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
     deliveries = landing.find(days)
     if not deliveries:
         raise DeliveryError(landing.missing(days[0]))
-    lake.ledger.check_open(deliveries)
-    held = _held(lake, deliveries, lateness_days)
+    held = _held(lake, deliveries, lake.ledger.open_entries(deliveries), lateness_days)
     fresh = {day: found for day, found in deliveries.items() if day not in held}
     landed = read(lake, landing, held, lateness_days)[1] if held else {}
     if fresh:
@@ -57,9 +56,10 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
     return dict(sorted(landed.items()))
 
 
-def _held(lake: Lake, deliveries: Mapping[date, Delivery], lateness_days: int) -> dict[date, Delivery]:
+def _held(
+    lake: Lake, deliveries: Mapping[date, Delivery], entries: Mapping[date, Entry], lateness_days: int
+) -> dict[date, Delivery]:
     """Find the batches that have landed as they lie here now, under this lateness and code, and are there whole."""
-    entries = lake.ledger.entries(deliveries)
     same = {
         day: entry
         for day, entry in entries.items()

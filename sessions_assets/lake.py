@@ -1,6 +1,6 @@
 """The lake: what Spark reads and writes in the Delta tables, each write one commit and safe to repeat.
 
-Must not know Dagster, the environment or the rule. What needs no rows (versions, properties) is asked without Spark.
+Must not know Dagster, the environment or the rule. Versions, properties and counts are asked without Spark.
 Source of the rules: S16 (one commit), S17 (a raw day is replaced), S19 (no needless write), S21 (days expire).
 """
 
@@ -36,6 +36,8 @@ from sessions_assets.transactions import (
 _SHUFFLE_TASKS, _ADAPTIVE = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
 # About 100 MB of events in the memory of a task that sorts them.
 _ROWS_PER_TASK = 500_000
+# With fewer, a task costs more than it does; and each writes files of its own.
+_LEAST_ROWS_PER_TASK = 10_000
 
 # Delta's own target of a compaction, in bytes; a date with more has several files and is none the worse for it.
 _LARGEST_FILE = 1 << 30
@@ -113,17 +115,21 @@ class Lake:
         return self.stored(table).version()
 
     @contextmanager
-    def tasks_for(self, rows: int) -> Iterator[None]:
-        """Let each shuffle have about as many tasks as so many rows need, the same number for each core.
+    def tasks_for(self, rows: int, *, is_planned_once: bool) -> Iterator[None]:
+        """Let each shuffle have about as many tasks as so many rows need, if that is many the same for each core.
 
-        Three tasks on two cores take as long as four. With one for each there is nothing that Spark could improve by
-        planning the rest of a query anew after each part of it, for which Delta would list the files again.
+        Three tasks on two cores take as long as four.
+
+        Args:
+            rows: of the batch.
+            is_planned_once: for few rows, do not plan the rest of a query anew after each part of it; each time Delta
+                would list the files again.
         """
         usual = {name: self.spark.conf.get(name) for name in (_SHUFFLE_TASKS, _ADAPTIVE)}
         cores = self.spark.sparkContext.defaultParallelism
         rounds = max(round(rows / (_ROWS_PER_TASK * cores)), 1)
-        self.spark.conf.set(_SHUFFLE_TASKS, rounds * cores)
-        self.spark.conf.set(_ADAPTIVE, rounds > 1)
+        self.spark.conf.set(_SHUFFLE_TASKS, min(rounds * cores, rows // _LEAST_ROWS_PER_TASK + 1))
+        self.spark.conf.set(_ADAPTIVE, rounds > 1 or not is_planned_once)
         try:
             yield
         finally:

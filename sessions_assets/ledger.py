@@ -63,14 +63,16 @@ class Ledger:
         found = _entries(self._stored.open())
         return found if days is None else {day: entry for day, entry in found.items() if day in days}
 
-    def check_open(self, days: Collection[date]) -> None:
-        """Make sure that these days may be landed and applied.
+    def open_entries(self, days: Collection[date]) -> dict[date, Entry]:
+        """Read what is said of these days, once it is sure that they may be landed and applied.
 
         Raises:
             ClosedDayError: one has been applied and is not newer than a day whose raw rows are given up: an event that
                 vanished from it could be held by that one, and nobody could tell.
         """
-        _check_open(self.entries(), days)
+        found = self.entries()
+        _check_open(found, days)
+        return {day: entry for day, entry in found.items() if day in days}
 
     def closed(self) -> set[date]:
         """Give the days that may not be landed or applied again (S21)."""
@@ -80,7 +82,7 @@ class Ledger:
         """Note that these days are being landed, and give what was said of them: the first write of a landing.
 
         Raises:
-            ClosedDayError: as `check_open`; nothing is noted then.
+            ClosedDayError: as `open_entries`; nothing is noted then.
         """
         known: dict[date, Entry] = {}
 

@@ -59,7 +59,7 @@ def preview(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: i
     deliveries = landing.find(days)
     if not deliveries:
         raise DeliveryError(landing.missing(days[0]))
-    lake.ledger.check_open(deliveries)
+    lake.ledger.open_entries(deliveries)
     days_of_run, raw_version = {day: AppliedDay(0) for day in deliveries}, lake.version(RAW_EVENTS)
     run = AppliedRun(days_of_run, [*deliveries], raw_version, version=lake.version(ODS_SESSIONS))
     check_rule(lake, rule)

@@ -85,7 +85,7 @@ class StoredTable:
     def query(self, text: str, version: int | None = None) -> list[tuple[Any, ...]]:
         """Answer a question about the rows of the table, or as a commit left it, in DataFusion's SQL; it is `stored`.
 
-        One process reads the columns that are named: seconds for 100 million rows of a number.
+        One process reads the columns that are named: some seconds for 100 million rows.
         """
         answer = QueryBuilder().register("stored", self.open(version)).execute(text).read_all()
         return list(zip(*[answer.column(name).to_pylist() for name in answer.column_names], strict=True))

@@ -81,7 +81,7 @@ def append_after(spark: SparkSession, address: str, read_version: int, rows: Dat
         address: of the table.
         read_version: the one that was seen to hold no row that meets `where`.
         rows: the columns of the table.
-        where: SQL on partition columns that holds for all rows.
+        where: SQL on partition columns; a row that does not meet it fails the write.
 
     Returns:
         Whether they were written; not, if the table has a newer version.
@@ -96,8 +96,9 @@ def append_after(spark: SparkSession, address: str, read_version: int, rows: Dat
         return False
     condition = session.sessionState().sqlParser().parseExpression(where)
     transaction.trackReadPredicates(java.PythonUtils.toSeq([condition]), True, True)  # noqa: FBT003 - a Scala method
-    actions = transaction.writeFiles(rows._jdf)  # noqa: SLF001
-    transaction.commit(actions, _replacement(spark, where))
+    check = getattr(delta.constraints, "Constraints$Check")("what is replaced", condition)
+    actions = transaction.writeFiles(rows._jdf, java.PythonUtils.toSeq([check]))  # noqa: SLF001
+    transaction.commitIfNeeded(actions, _replacement(spark, where), java.PythonUtils.toScalaMap({}))
     return True
 
 

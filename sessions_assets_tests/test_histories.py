@@ -48,7 +48,7 @@ class Comparison:
         delivered = {day: events for day, events in batches.items() if not self.model.is_closed(day)}
         if closed := batches.keys() - delivered.keys():
             with pytest.raises(ClosedDayError):
-                self.lake.ledger.check_open(closed)
+                self.lake.ledger.open_entries(closed)
         if not delivered:
             return
         self.accepted |= delivered

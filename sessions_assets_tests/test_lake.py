@@ -4,10 +4,12 @@ import json
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from delta.tables import DeltaTable
 from deltalake import DeltaTable as DeltaLake
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
 from sessions_assets import transactions
@@ -60,14 +62,22 @@ def test_of_two_creations_at_once_one_counts(lake: Lake, monkeypatch: pytest.Mon
     assert (lake.version(ODS_SESSIONS), lake.properties(ODS_SESSIONS)["sessions.some"]) == (0, "first")
 
 
-def test_a_large_batch_gets_more_tasks(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task for about so many rows, as many for each of the two cores; afterwards it is as before."""
+@pytest.mark.parametrize(
+    ("rows", "tasks", "is_adaptive"),
+    [(0, "1", "false"), (4, "2", "false"), (29, "2", "false"), (31, "4", "true"), (1000, "100", "true")],
+)
+def test_a_large_batch_gets_more_tasks(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, rows: int, tasks: str, is_adaptive: str
+) -> None:
+    """A task for about so many rows, if there are some for each of the two cores; afterwards it is as before."""
+    monkeypatch.setattr("sessions_assets.lake._ROWS_PER_TASK", 10)
+    monkeypatch.setattr("sessions_assets.lake._LEAST_ROWS_PER_TASK", 4)
     names = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
     before = [lake.spark.conf.get(name) for name in names]
-    monkeypatch.setattr("sessions_assets.lake._ROWS_PER_TASK", 10)
-    for rows, *expected in ((0, "2", "false"), (29, "2", "false"), (31, "4", "true"), (1000, "100", "true")):
-        with lake.tasks_for(rows):
-            assert [lake.spark.conf.get(name) for name in names] == expected
+    with lake.tasks_for(rows, is_planned_once=True):
+        assert [lake.spark.conf.get(name) for name in names] == [tasks, is_adaptive]
+    with lake.tasks_for(rows, is_planned_once=False):
+        assert [lake.spark.conf.get(name) for name in names] == [tasks, "true"]
     assert [lake.spark.conf.get(name) for name in names] == before == ["2", "true"]
 
 
@@ -96,3 +106,33 @@ def test_of_two_landings_at_once_one_counts(
     assert lake.count_rows(RAW_EVENTS, [day(0), day(1)]) == {day(0): 1, day(1): 0 if is_refused else 1}
     lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(0)))
     assert lake.count_rows(RAW_EVENTS, [day(0)]) == {day(0): 1}
+
+
+def test_a_landing_that_comes_after_another_replaces(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one commits between the look at the table and the beginning of the transaction."""
+    lake.create(RAW_EVENTS)
+    count_rows = lake.count_rows
+
+    def overtaken(*arguments: Any) -> dict[date, int]:  # noqa: ANN401 - passed on
+        monkeypatch.undo()
+        found = count_rows(*arguments)
+        lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(0)))
+        return found
+
+    monkeypatch.setattr(lake, "count_rows", overtaken)
+    lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(0)))
+    assert lake.count_rows(RAW_EVENTS, [day(0)]) == {day(0): 1}
+    assert lake.version(RAW_EVENTS) == 2
+
+
+def test_a_row_of_another_day_is_refused(lake: Lake) -> None:
+    lake.create(RAW_EVENTS)
+    with pytest.raises(Py4JJavaError, match="what is replaced"):
+        lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(1)))
+    assert lake.version(RAW_EVENTS) == 0
+
+
+def test_a_day_without_a_row_makes_no_version(lake: Lake) -> None:
+    lake.create(RAW_EVENTS)
+    lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(0)).where("false"))
+    assert lake.version(RAW_EVENTS) == 0
