@@ -150,10 +150,10 @@ def _rows(events: int, runs: Mapping[str, list[Run]]) -> list[str]:
 
 
 def _numbers(found: list[Run], ours: float) -> tuple[str, ...]:
-    walls, counted = [one["wall"] for one in found], found[-1]["counted"]
+    counted = found[-1]["counted"]
     return (
         f"{median_wall(found) / ours:.2f}",
-        f"{median_wall(found):.2f} ({min(walls):.2f} to {max(walls):.2f})",
+        reports.seconds_of(found),
         f"{max(one['cpu'] for one in found):.1f}",
         f"{counted['rows written'] / counted['rows that differ']:.2f}",
         f"{counted['MB written']:.1f}",

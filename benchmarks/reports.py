@@ -56,11 +56,16 @@ def _seconds(runs: Runs) -> list[str]:
     lines = ["| way | times ours | seconds, median (least to most) | CPU s | peak MiB |", "| --- " * 5 + "|"]
     ours = median_wall(runs[OURS])
     for name, found in runs.items():
-        walls, median = [one["wall"] for one in found], median_wall(found)
-        seconds = f"{median:.2f} ({min(walls):.2f} to {max(walls):.2f})"
+        median, seconds = median_wall(found), seconds_of(found)
         cpu, peak = (max(one[what] for one in found) for what in ("cpu", "peak_mib"))
         lines.append(f"| {name} | {median / ours:.2f} | {seconds} | {cpu:.1f} | {peak:,.0f} |")
     return lines
+
+
+def seconds_of(runs: Sequence[Run]) -> str:
+    """Show the median of the seconds, the least and the most."""
+    walls = [one["wall"] for one in runs]
+    return f"{median_wall(runs):.2f} ({min(walls):.2f} to {max(walls):.2f})"
 
 
 def _counts(runs: Runs) -> list[str]:

@@ -176,12 +176,12 @@ class Lake:
         is_stored = table == ODS_SESSIONS
         day, is_empty = ("first_updated_at", "session_start IS NULL") if is_stored else (ARRIVAL_DAY, "false")
         text = f"""
-            SELECT {day}, {day} - CAST(timestamp AS DATE) AS days_late, {is_empty} AS is_empty, count(*) AS rows,
-                approx_distinct(concat({", ' ', ".join(KEY_COLUMNS)})) AS keys, min(timestamp) AS first
-            FROM stored WHERE {day} IN ({_literals(days)}) GROUP BY 1, 2, 3
+            SELECT {day}, {day} - CAST(timestamp AS DATE) AS days_late, count(*) AS rows,
+                approx_distinct(concat({", ' ', ".join(KEY_COLUMNS)})) AS keys, min(timestamp) AS first,
+                {is_stored} AS is_stored, {is_empty} AS is_empty
+            FROM stored WHERE {day} IN ({_literals(days)}) GROUP BY {day}, days_late, is_empty
         """  # noqa: S608 - our own words and dates
-        found = self.stored(table).query(text, version)
-        return [Measured(day, is_stored, late, empty, *numbers) for day, late, empty, *numbers in found]
+        return [Measured(*row) for row in self.stored(table).query(text, version)]
 
     def least_timestamp(self, table: Table, day_column: str, days: Collection[date]) -> datetime | None:
         """Give a lower bound for the events that these days brought, by what is known of the files; None: unknown."""

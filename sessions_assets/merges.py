@@ -15,7 +15,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.transactions import begin_after, finish, java_of, scala_object
+from sessions_assets.transactions import begin_after, finish, java_of, parsed, scala_object
 
 PLACE = "place"
 _FILE, _POSITION = "file", "position"
@@ -85,9 +85,9 @@ def _marks(spark: SparkSession, transaction: Any, changes: RowChanges) -> tuple[
     helper = scala_object(delta.commands, "DMLWithDeletionVectorsHelper")
     generator = scala_object(delta.commands, "DeletionVectorBitmapGenerator")
     column = java.org.apache.spark.sql.functions.col
-    files = transaction.filterFiles(java.PythonUtils.toSeq([_parsed(spark, changes.within)]), True)  # noqa: FBT003
+    files = transaction.filterFiles(java.PythonUtils.toSeq([parsed(spark, changes.within)]), True)  # noqa: FBT003
     rows = generator.buildRowIndexSetsForFilesMatchingCondition(
-        session, transaction, True, changes.given_up._jdf, files, _parsed(spark, "true"),  # noqa: FBT003, SLF001
+        session, transaction, True, changes.given_up._jdf, files, parsed(spark, "true"),  # noqa: FBT003, SLF001
         some(column(f"{PLACE}.{_FILE}")), some(column(f"{PLACE}.{_POSITION}")),
     )  # fmt: skip
     by_name = helper.generateCandidateFileMap(transaction.deltaLog().dataPath(), files)
@@ -122,11 +122,7 @@ def _operation(spark: SparkSession, within: str) -> Any:  # noqa: ANN401
     java, delta, _ = java_of(spark)
     nothing = java.PythonUtils.toSeq([])
     merge = scala_object(delta, "DeltaOperations$Merge")
-    return merge.apply(java.scala.Option.apply(_parsed(spark, within)), nothing, nothing, nothing)
-
-
-def _parsed(spark: SparkSession, text: str) -> Any:  # noqa: ANN401
-    return spark._jsparkSession.sessionState().sqlParser().parseExpression(text)  # noqa: SLF001
+    return merge.apply(java.scala.Option.apply(parsed(spark, within)), nothing, nothing, nothing)
 
 
 def _listed(sequence: Any) -> Iterator[Any]:  # noqa: ANN401

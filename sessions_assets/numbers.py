@@ -66,21 +66,21 @@ class Measured:
 
     Attributes:
         day: the arrival day, of stored rows the one that first brought them.
-        is_stored: rows of ods_sessions; else accepted rows of the batch.
         days_late: days from the event date to the arrival.
-        is_empty: stored rows in no session.
         rows: how many there are.
         keys: about how many keys they have.
         first: the least `timestamp`.
+        is_stored: rows of ods_sessions; else accepted rows of the batch.
+        is_empty: stored rows in no session.
     """
 
     day: date
-    is_stored: bool
     days_late: int
-    is_empty: bool
     rows: int
     keys: int
     first: datetime
+    is_stored: bool = False
+    is_empty: bool = False
 
 
 @dataclass

@@ -83,8 +83,7 @@ def _measured(batch: DataFrame) -> list[Measured]:
     )
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return [
-        Measured(day, False, days_late, False, rows, keys, epoch + micros * _TICK)  # noqa: FBT003 - as the fields are
-        for day, days_late, rows, keys, micros in found
+        Measured(day, days_late, rows, keys, epoch + micros * _TICK) for day, days_late, rows, keys, micros in found
     ]
 
 

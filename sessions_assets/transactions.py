@@ -90,11 +90,10 @@ def append_after(spark: SparkSession, address: str, read_version: int, rows: Dat
         One of CONFLICTS: another writer came first; nothing was written.
     """
     java, delta, none = java_of(spark)
-    session = spark._jsparkSession  # noqa: SLF001 - as in `java_of`
-    transaction = delta.DeltaLog.forTable(session, address).startTransaction(none, none)
+    transaction = delta.DeltaLog.forTable(spark._jsparkSession, address).startTransaction(none, none)  # noqa: SLF001
     if transaction.readVersion() != read_version:
         return False
-    condition = session.sessionState().sqlParser().parseExpression(where)
+    condition = parsed(spark, where)
     transaction.trackReadPredicates(java.PythonUtils.toSeq([condition]), True, True)  # noqa: FBT003 - a Scala method
     check = getattr(delta.constraints, "Constraints$Check")("what is replaced", condition)
     actions = transaction.writeFiles(rows._jdf, java.PythonUtils.toSeq([check]))  # noqa: SLF001
@@ -194,6 +193,11 @@ def java_of(spark: SparkSession) -> tuple[Any, Any, Any]:
 def scala_object(package: Any, name: str) -> Any:  # noqa: ANN401 - Java objects
     """Give the one instance of a Scala object."""
     return getattr(getattr(package, f"{name}$"), "MODULE$")
+
+
+def parsed(spark: SparkSession, text: str) -> Any:  # noqa: ANN401 - a Java object
+    """Parse an expression in SQL."""
+    return spark._jsparkSession.sessionState().sqlParser().parseExpression(text)  # noqa: SLF001 - as in `java_of`
 
 
 def _manual_update(delta: Any) -> Any:  # noqa: ANN401 - Java objects

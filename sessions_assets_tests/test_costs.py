@@ -65,7 +65,7 @@ def long_lake(costs: Costs) -> Lake:
 
 
 def test_one_more_day_costs_what_it_changes(costs: Costs, long_lake: Lake) -> None:
-    """Each row that changes is written once, no other is; the batch is read twice, the table once."""
+    """Each row that changes is written once, no other is; Spark reads the batch twice, the table once."""
     lake, last = costs.copy(long_lake, "one more"), DAYS[12]
     landed = costs.of(lake, lambda: land(lake, costs.landing, [last], LATENESS_DAYS))
     assert landed["spark jobs"] <= 3

@@ -1,4 +1,4 @@
-"""How the tables are made: with what they promise, and beside or after a process that makes them too."""
+"""How the tables are made and days landed: with what they promise, and beside or after a process that does it too."""
 
 import json
 from contextlib import nullcontext
