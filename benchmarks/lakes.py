@@ -16,7 +16,7 @@ from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.resources import SparkResource
-from sessions_assets.sessions import SessionRule
+from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.settings import DRIVER_MEMORY
 
 LATENESS_DAYS = 5

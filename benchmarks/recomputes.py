@@ -9,7 +9,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from benchmarks.lakes import RULE, session
 from benchmarks.meters import Measured, measured, measured_on
-from sessions_assets.sessions import all_sessions
+from sessions_assets.rule.sessions import all_sessions
 
 _TIMEOUT_MICROSECONDS = RULE.timeout // timedelta(microseconds=1)
 

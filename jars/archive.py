@@ -12,12 +12,12 @@ import pyspark
 
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
-from sessions_assets.events import LATENESS_DAYS
 from sessions_assets.inspections import inspect
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.resources import SparkResource
-from sessions_assets.sessions import SessionRule
+from sessions_assets.rule.events import LATENESS_DAYS
+from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.settings import FIRST_SAMPLE_DAY
 
 FOLDER = Path(__file__).resolve().parent

@@ -19,11 +19,11 @@ from sessions_assets.lake import Lake
 from sessions_assets.ledger import Entry
 from sessions_assets.metadata import of_rows
 from sessions_assets.resources import LakeResource, SessionRuleResource, SparkResource
+from sessions_assets.rule.sessions import SessionRule
+from sessions_assets.rule.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
 from sessions_assets.runs import step
-from sessions_assets.sessions import SessionRule
 from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
-from sessions_assets.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
 
 CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "batch_not_empty"
 WINDOW, LATE_SHARE = "window_complete", "late_share"

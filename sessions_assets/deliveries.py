@@ -13,8 +13,6 @@ from datetime import UTC, date, datetime
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets import events
-from sessions_assets.events import ARRIVAL_DAY
 from sessions_assets.formats import layouts, read_rows, reading
 from sessions_assets.lake import Lake, LakeError
 from sessions_assets.landing import Delivery, DeliveryError, Landing
@@ -22,6 +20,8 @@ from sessions_assets.ledger import Entry
 from sessions_assets.numbers import LandedDay
 from sessions_assets.origins import code
 from sessions_assets.progress import LOGGER, phase
+from sessions_assets.rule import events
+from sessions_assets.rule.events import ARRIVAL_DAY
 from sessions_assets.tables import RAW_EVENTS, RAW_QUARANTINE
 
 

@@ -17,9 +17,9 @@ from sessions_assets.landing import DeliveryError
 from sessions_assets.metadata import of_changes, of_rows
 from sessions_assets.previews import MOVE_COLUMNS, preview
 from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
+from sessions_assets.rule.violations import ROW_COLUMNS
 from sessions_assets.runs import step
 from sessions_assets.settings import Settings
-from sessions_assets.violations import ROW_COLUMNS
 
 
 class ExpiryConfig(dg.Config):

@@ -14,11 +14,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import DataType, StructType
 
-from sessions_assets.events import ARRIVAL_DAY, KEY_COLUMNS
 from sessions_assets.ledger import Ledger
 from sessions_assets.merges import PLACE, RowChanges, WrongChangesError, merge_after, with_places
 from sessions_assets.numbers import Measured
-from sessions_assets.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
+from sessions_assets.rule.events import ARRIVAL_DAY, KEY_COLUMNS
+from sessions_assets.rule.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
 from sessions_assets.snapshots import StoredTable
 from sessions_assets.storage import LOCAL, Storage
 from sessions_assets.tables import DELIVERIES, ODS_SESSIONS, Table

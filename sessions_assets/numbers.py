@@ -10,8 +10,8 @@ from datetime import date, datetime
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.events import KEY_COLUMNS
-from sessions_assets.sessions import DELETE, INSERT, UPDATE
+from sessions_assets.rule.events import KEY_COLUMNS
+from sessions_assets.rule.sessions import DELETE, INSERT, UPDATE
 
 SESSION_FATES = ("opened", "extended", "joined", "shortened")
 

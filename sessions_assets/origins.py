@@ -6,8 +6,9 @@ Who finds it unchanged need not compute again what is stored. Must not know wher
 import hashlib
 from pathlib import Path
 
-_ROOMS = ("events", "formats", "sessions", "deliveries", "merges", "lake", "applications")
-_TEXTS = [Path(__file__).with_name(f"{room}.py").read_bytes() for room in _ROOMS]
+_ROOMS = ("rule/events", "formats", "rule/sessions", "deliveries", "merges", "lake", "applications")
+_PACKAGE = Path(__file__).parent
+_TEXTS = [(_PACKAGE / f"{room}.py").read_bytes() for room in _ROOMS]
 # Once for the process, when its code is loaded: the files may be others later.
 _MARK = hashlib.sha256(b"\0".join(_TEXTS)).hexdigest()[:16]
 

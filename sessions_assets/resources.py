@@ -13,11 +13,11 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 from pyspark.sql import SparkSession
 
-from sessions_assets.events import ARRIVAL_DAY
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.ledger import Ledger
-from sessions_assets.sessions import SessionRule
+from sessions_assets.rule.events import ARRIVAL_DAY
+from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.settings import DRIVER_MEMORY, Settings, SettingsError
 from sessions_assets.snapshots import StoredTable
 from sessions_assets.storage import DEFAULT_REGION, S3_SCHEME, Storage

@@ -11,8 +11,8 @@ from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sessions_assets.events import LATENESS_DAYS
-from sessions_assets.sessions import SESSION_TIMEOUT, USER_ACTIONS
+from sessions_assets.rule.events import LATENESS_DAYS
+from sessions_assets.rule.sessions import SESSION_TIMEOUT, USER_ACTIONS
 from sessions_assets.storage import DEFAULT_REGION
 
 FIRST_SAMPLE_DAY = date(2025, 3, 10)

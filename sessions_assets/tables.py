@@ -5,7 +5,7 @@ A table's name is also the name of its folder and of its asset. Must not know ho
 
 from dataclasses import dataclass
 
-from sessions_assets.events import ARRIVAL_DAY
+from sessions_assets.rule.events import ARRIVAL_DAY
 
 
 @dataclass(frozen=True)

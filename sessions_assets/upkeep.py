@@ -11,9 +11,9 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 from sessions_assets.lake import Lake
-from sessions_assets.sessions import SessionRule, all_sessions
+from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
+from sessions_assets.rule.sessions import SessionRule, all_sessions
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 
 RETENTION = timedelta(days=14)

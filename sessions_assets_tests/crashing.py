@@ -23,7 +23,7 @@ from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.ledger import Ledger
 from sessions_assets.resources import SparkResource
-from sessions_assets.sessions import SessionRule
+from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.tables import day
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from sessions_assets.events import IDENTITY_COLUMNS
 from sessions_assets.lake import Lake
-from sessions_assets.sessions import SESSION_COLUMNS
+from sessions_assets.rule.events import IDENTITY_COLUMNS
+from sessions_assets.rule.sessions import SESSION_COLUMNS
 from sessions_assets.tables import ODS_SESSIONS
 from sessions_assets_tests.reference import Event, Row
 

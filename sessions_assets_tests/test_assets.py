@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake import Lake
-from sessions_assets.sessions import SESSION_COLUMNS, SessionRule, all_sessions
+from sessions_assets.rule.sessions import SESSION_COLUMNS, SessionRule, all_sessions
 from sessions_assets.settings import Settings
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets_tests.deployment import DAYS, Deployment, Sample, failure_of, metadata

@@ -18,7 +18,7 @@ from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
-from sessions_assets.sessions import SessionRule
+from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.tables import ODS_SESSIONS
 
 SHAPE = Shape(days=14, events_per_day=400, users=40)

@@ -18,7 +18,7 @@ from sessions_assets.inspections import inspect, inspect_all
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.ledger import ClosedDayError
-from sessions_assets.sessions import SessionRule
+from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets_tests.histories import (
     LATENESS_DAYS,

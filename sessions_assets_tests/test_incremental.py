@@ -19,7 +19,7 @@ from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake, LakeError
 from sessions_assets.landing import Landing
-from sessions_assets.sessions import SessionRule
+from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event, Row

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets import applications, merges, sessions
+from sessions_assets import applications, merges
 from sessions_assets.applications import apply
 from sessions_assets.lake import Lake, LakeError
-from sessions_assets.sessions import SessionRule, all_sessions
+from sessions_assets.rule import sessions
+from sessions_assets.rule.sessions import SessionRule, all_sessions
 from sessions_assets_tests import test_incremental, test_rule
 from sessions_assets_tests.tables import day, frame, session_rows, stored_rows
 from sessions_assets_tests.test_histories import Comparison, in_halves, play

@@ -21,15 +21,16 @@ from dagster._cli import create_dagster_cli
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import SparkSession
 
-from sessions_assets import events, tables
+from sessions_assets import tables
 from sessions_assets.applications import apply
 from sessions_assets.definitions import build_definitions
 from sessions_assets.deliveries import land
-from sessions_assets.events import IDENTITY_COLUMNS, LATENESS_DAYS
 from sessions_assets.formats import layouts, read_rows
 from sessions_assets.lake import Lake
 from sessions_assets.landing import FORMATS, Landing
-from sessions_assets.sessions import SessionRule
+from sessions_assets.rule import events
+from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
+from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.settings import Settings
 from sessions_assets_tests import demo, test_drift
 from sessions_assets_tests.deployment import Deployment

@@ -15,7 +15,7 @@ from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake
 from sessions_assets.landing import Landing
 from sessions_assets.numbers import AppliedRun
-from sessions_assets.sessions import SessionRule
+from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import day, event, stored_rows, write_batches

@@ -14,7 +14,7 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from playwright.sync_api import Page, expect, sync_playwright
 
-from sessions_assets.violations import VIOLATIONS
+from sessions_assets.rule.violations import VIOLATIONS
 from sessions_assets_tests.deployment import FIRST, LAST
 from sessions_assets_tests.operators import wait_for
 from sessions_assets_tests.reference import Event
