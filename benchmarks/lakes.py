@@ -14,7 +14,7 @@ from benchmarks.events import Shape, write_batches
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake
-from sessions_assets.landing import Landing
+from sessions_assets.landing.batches import Landing
 from sessions_assets.resources import SparkResource
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.settings import DRIVER_MEMORY

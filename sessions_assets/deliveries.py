@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.formats import layouts, read_rows, reading
 from sessions_assets.lake import Lake, LakeError
-from sessions_assets.landing import Delivery, DeliveryError, Landing
+from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
+from sessions_assets.landing.readers import layouts, read_rows, reading
 from sessions_assets.ledger import Entry
 from sessions_assets.numbers import LandedDay
 from sessions_assets.origins import code

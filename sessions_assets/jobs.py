@@ -13,7 +13,7 @@ from pydantic import Field
 from sessions_assets import upkeep
 from sessions_assets.assets import RAW_POOL, SESSIONS_POOL, arrival_days
 from sessions_assets.inspections import inspect_all
-from sessions_assets.landing import DeliveryError
+from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.metadata import of_changes, of_rows
 from sessions_assets.previews import MOVE_COLUMNS, preview
 from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource

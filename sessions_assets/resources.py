@@ -14,7 +14,7 @@ from pydantic import Field
 from pyspark.sql import SparkSession
 
 from sessions_assets.lake import Lake
-from sessions_assets.landing import Landing
+from sessions_assets.landing.batches import Landing
 from sessions_assets.ledger import Ledger
 from sessions_assets.rule.events import ARRIVAL_DAY
 from sessions_assets.rule.sessions import SessionRule

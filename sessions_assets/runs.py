@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from sessions_assets.lake import LakeError
-from sessions_assets.landing import DeliveryError
+from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.ledger import ClosedDayError
 from sessions_assets.progress import LOGGER
 from sessions_assets.storage import StorageError

@@ -17,7 +17,7 @@ from sessions_assets import applications
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake
-from sessions_assets.landing import Landing
+from sessions_assets.landing.batches import Landing
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.tables import ODS_SESSIONS
 

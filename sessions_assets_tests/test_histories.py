@@ -16,7 +16,7 @@ from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.inspections import inspect, inspect_all
 from sessions_assets.lake import Lake
-from sessions_assets.landing import Landing
+from sessions_assets.landing.batches import Landing
 from sessions_assets.ledger import ClosedDayError
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS

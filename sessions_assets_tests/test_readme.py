@@ -25,9 +25,9 @@ from sessions_assets import tables
 from sessions_assets.applications import apply
 from sessions_assets.definitions import build_definitions
 from sessions_assets.deliveries import land
-from sessions_assets.formats import layouts, read_rows
 from sessions_assets.lake import Lake
-from sessions_assets.landing import FORMATS, Landing
+from sessions_assets.landing.batches import FORMATS, Landing
+from sessions_assets.landing.readers import layouts, read_rows
 from sessions_assets.rule import events
 from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
 from sessions_assets.rule.sessions import SessionRule

@@ -13,7 +13,7 @@ from sessions_assets import applications, deliveries, upkeep
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake
-from sessions_assets.landing import Landing
+from sessions_assets.landing.batches import Landing
 from sessions_assets.numbers import AppliedRun
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE

@@ -10,7 +10,7 @@ import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sessions_assets.definitions import build_definitions
-from sessions_assets.landing import Landing
+from sessions_assets.landing.batches import Landing
 from sessions_assets.ledger import Entry, Ledger
 from sessions_assets.resources import build_resources
 from sessions_assets.settings import Settings

@@ -11,7 +11,7 @@ from sessions_assets import upkeep
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.lake import Lake, LakeError
-from sessions_assets.landing import Landing
+from sessions_assets.landing.batches import Landing
 from sessions_assets.ledger import ClosedDayError
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table

@@ -23,7 +23,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.landing import Delivery, DeliveryError, Landing
+from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, INVALID_UTF8, UNPARSABLE_ROW
 
 _Stream = IO[bytes] | gzip.GzipFile

@@ -1,0 +1,1 @@
+"""Batches as they lie, and as rows of strings. No Delta, no Dagster."""
