@@ -25,10 +25,10 @@ from benchmarks.lakes import days_of, land_and_apply, session
 from benchmarks.meters import Measured
 from benchmarks.processes import Run, median_wall, run, run_in_turn
 from benchmarks.rivals import measured_lake
-from sessions_assets.lake import Lake
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.rule.events import IDENTITY_COLUMNS
 from sessions_assets.rule.sessions import DELETE, INSERT, SESSION_COLUMNS
-from sessions_assets.tables import ODS_SESSIONS
 
 _OWN, _VECTORS, _COPIES = "our commit", "MERGE, vectors", "MERGE, copies"
 _WAYS = (_OWN, _VECTORS, _COPIES)

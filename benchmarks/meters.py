@@ -14,7 +14,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from sessions_assets.transactions import scala_object
+from sessions_assets.lake.transactions import scala_object
 
 _TICKS_PER_SECOND = 100
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}

@@ -13,14 +13,14 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.lake import Lake, LakeError
-from sessions_assets.ledger import Entry
+from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.ledger import Entry
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.numbers import AppliedDay, AppliedRun, Measured, count_changes, count_measured
 from sessions_assets.origins import code
 from sessions_assets.progress import LOGGER, phase
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 from sessions_assets.rule.sessions import SessionRule, changes, earliest_changes, held_elsewhere
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 
 # The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
 _BROADCAST_KEYS = 1_000_000

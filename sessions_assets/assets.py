@@ -12,6 +12,7 @@ import dagster as dg
 
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.metadata import (
     lineage_of_sessions,
     of_applied,
@@ -23,7 +24,6 @@ from sessions_assets.metadata import (
 from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
 from sessions_assets.runs import step
 from sessions_assets.settings import Settings
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 
 # Whatever writes the sessions goes through this pool, limited to one: two writers would each miss the other's rows.
 SESSIONS_POOL = "ods_sessions"

@@ -15,15 +15,15 @@ import dagster as dg
 from sessions_assets.assets import arrival_days
 from sessions_assets.findings import Finding, days_of_run, report
 from sessions_assets.inspections import Inspection, inspect, inspect_all
-from sessions_assets.lake import Lake
-from sessions_assets.ledger import Entry
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.ledger import Entry
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.metadata import of_rows
 from sessions_assets.resources import LakeResource, SessionRuleResource, SparkResource
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.rule.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
 from sessions_assets.runs import step
 from sessions_assets.settings import Settings
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 
 CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "batch_not_empty"
 WINDOW, LATE_SHARE = "window_complete", "late_share"

@@ -13,16 +13,16 @@ from datetime import UTC, date, datetime
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.lake import Lake, LakeError
+from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.ledger import Entry
+from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
 from sessions_assets.landing.readers import layouts, read_rows, reading
-from sessions_assets.ledger import Entry
 from sessions_assets.numbers import LandedDay
 from sessions_assets.origins import code
 from sessions_assets.progress import LOGGER, phase
 from sessions_assets.rule import events
 from sessions_assets.rule.events import ARRIVAL_DAY
-from sessions_assets.tables import RAW_EVENTS, RAW_QUARANTINE
 
 
 def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int) -> dict[date, LandedDay]:

@@ -14,14 +14,14 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.applications import check_rule, compute
 from sessions_assets.deliveries import read
-from sessions_assets.lake import Lake
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import DeliveryError, Landing
 from sessions_assets.landing.readers import reading
 from sessions_assets.numbers import AppliedDay, AppliedRun, Measured, count_measured
 from sessions_assets.progress import phase
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.rule.sessions import DELETE, INSERT, UPDATE, SessionRule
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 
 SHOWN = 20
 """So many of the sessions that would change are shown."""

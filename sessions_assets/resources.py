@@ -13,15 +13,15 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake import Lake
+from sessions_assets.lake.delta_table import StoredTable
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.ledger import Ledger
+from sessions_assets.lake.tables import DELIVERIES, Table
 from sessions_assets.landing.batches import Landing
-from sessions_assets.ledger import Ledger
 from sessions_assets.rule.events import ARRIVAL_DAY
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.settings import DRIVER_MEMORY, Settings, SettingsError
-from sessions_assets.snapshots import StoredTable
 from sessions_assets.storage import DEFAULT_REGION, S3_SCHEME, Storage
-from sessions_assets.tables import DELIVERIES, Table
 
 
 class SparkResource(LazyPySparkResource):

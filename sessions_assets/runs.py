@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from sessions_assets.lake import LakeError
+from sessions_assets.lake.lake import LakeError
+from sessions_assets.lake.ledger import ClosedDayError
 from sessions_assets.landing.batches import DeliveryError
-from sessions_assets.ledger import ClosedDayError
 from sessions_assets.progress import LOGGER
 from sessions_assets.storage import StorageError
 

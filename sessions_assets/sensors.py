@@ -15,11 +15,11 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sessions_assets.assets import arrival_days
+from sessions_assets.lake.ledger import Entry
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import DeliveryError
-from sessions_assets.ledger import Entry
 from sessions_assets.resources import LakeResource, LandingResource
 from sessions_assets.settings import Settings
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 
 Fingerprints = dict[date, str]
 

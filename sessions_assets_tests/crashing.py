@@ -19,9 +19,9 @@ from pathlib import Path
 from sessions_assets import upkeep
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
-from sessions_assets.lake import Lake
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.ledger import Ledger
 from sessions_assets.landing.batches import Landing
-from sessions_assets.ledger import Ledger
 from sessions_assets.resources import SparkResource
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS

@@ -18,10 +18,10 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from pyspark.sql import DataFrame
 
 from sessions_assets.definitions import build_definitions
-from sessions_assets.lake import Lake
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_QUARANTINE
 from sessions_assets.resources import build_resources
 from sessions_assets.settings import Settings
-from sessions_assets.tables import ODS_SESSIONS, RAW_QUARANTINE
 
 FIRST_DAY = date(2025, 3, 10)
 LAST_DAY = date(2025, 3, 23)

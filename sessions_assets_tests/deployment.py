@@ -10,7 +10,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
-from sessions_assets.lake import Lake
+from sessions_assets.lake.lake import Lake
 from sessions_assets.settings import Settings
 
 BATCHES = Path(__file__).parent.parent / "batches"

@@ -12,8 +12,8 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.rule.violations import VIOLATIONS
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets_tests.deployment import Deployment, failure_of
 from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches

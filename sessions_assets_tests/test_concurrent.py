@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
-from sessions_assets.lake import Lake, LakeError
+from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.landing.batches import Landing
 from sessions_assets.resources import SparkResource
 from sessions_assets.rule.sessions import SessionRule

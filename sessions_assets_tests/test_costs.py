@@ -16,10 +16,10 @@ from benchmarks.meters import measured_on
 from sessions_assets import applications
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
-from sessions_assets.lake import Lake
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.rule.sessions import SessionRule
-from sessions_assets.tables import ODS_SESSIONS
 
 SHAPE = Shape(days=14, events_per_day=400, users=40)
 DAYS = arrival_days(SHAPE)

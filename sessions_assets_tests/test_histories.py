@@ -15,11 +15,11 @@ from sessions_assets import upkeep
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
 from sessions_assets.inspections import inspect, inspect_all
-from sessions_assets.lake import Lake
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.ledger import ClosedDayError
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
-from sessions_assets.ledger import ClosedDayError
 from sessions_assets.rule.sessions import SessionRule
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets_tests.histories import (
     LATENESS_DAYS,
     TIMEOUTS,

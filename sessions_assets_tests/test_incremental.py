@@ -17,10 +17,10 @@ from pyspark.sql import DataFrame, SparkSession
 from sessions_assets import numbers
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
-from sessions_assets.lake import Lake, LakeError
+from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.rule.sessions import SessionRule
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event, Row
 from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches

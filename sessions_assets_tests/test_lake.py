@@ -12,9 +12,9 @@ from deltalake import DeltaTable as DeltaLake
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
-from sessions_assets import transactions
-from sessions_assets.lake import Lake, LakeError
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
+from sessions_assets.lake import transactions
+from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets_tests.tables import day, event, frame
 
 
@@ -70,8 +70,8 @@ def test_a_large_batch_gets_more_tasks(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, rows: int, tasks: str, is_adaptive: str
 ) -> None:
     """A task for about so many rows, if there are some for each of the two cores; afterwards it is as before."""
-    monkeypatch.setattr("sessions_assets.lake._ROWS_PER_TASK", 10)
-    monkeypatch.setattr("sessions_assets.lake._LEAST_ROWS_PER_TASK", 4)
+    monkeypatch.setattr("sessions_assets.lake.lake._ROWS_PER_TASK", 10)
+    monkeypatch.setattr("sessions_assets.lake.lake._LEAST_ROWS_PER_TASK", 4)
     names = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
     before = [lake.spark.conf.get(name) for name in names]
     with lake.tasks_for(rows, is_planned_once=True):

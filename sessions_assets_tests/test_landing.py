@@ -11,10 +11,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
-from sessions_assets.lake import Lake, LakeError
+from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import DeliveryError, Landing
 from sessions_assets.rule.sessions import SessionRule
-from sessions_assets.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets_tests.tables import DAY_0, day
 
 HEADER = "user_id,event_id,product_code,timestamp\n"

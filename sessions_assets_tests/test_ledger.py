@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sessions_assets.ledger import Entry, Ledger
-from sessions_assets.snapshots import StoredTable
+from sessions_assets.lake.delta_table import StoredTable
+from sessions_assets.lake.ledger import Entry, Ledger
 from sessions_assets_tests.tables import day
 
 LANDED_AT = datetime(2025, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)

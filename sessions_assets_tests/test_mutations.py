@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets import applications, merges
+from sessions_assets import applications
 from sessions_assets.applications import apply
-from sessions_assets.lake import Lake, LakeError
+from sessions_assets.lake import merges
+from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.rule import sessions
 from sessions_assets.rule.sessions import SessionRule, all_sessions
 from sessions_assets_tests import test_incremental, test_rule

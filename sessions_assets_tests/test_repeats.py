@@ -12,11 +12,11 @@ from deltalake import QueryBuilder, write_deltalake
 from sessions_assets import applications, deliveries, upkeep
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
-from sessions_assets.lake import Lake
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Landing
 from sessions_assets.numbers import AppliedRun
 from sessions_assets.rule.sessions import SessionRule
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import day, event, stored_rows, write_batches
 

@@ -10,11 +10,11 @@ from deltalake import DeltaTable
 from sessions_assets import upkeep
 from sessions_assets.applications import apply
 from sessions_assets.deliveries import land
-from sessions_assets.lake import Lake, LakeError
+from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.ledger import ClosedDayError
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import Landing
-from sessions_assets.ledger import ClosedDayError
 from sessions_assets.rule.sessions import SessionRule
-from sessions_assets.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches

@@ -14,15 +14,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import DataType, StructType
 
-from sessions_assets.ledger import Ledger
-from sessions_assets.merges import PLACE, RowChanges, WrongChangesError, merge_after, with_places
-from sessions_assets.numbers import Measured
-from sessions_assets.rule.events import ARRIVAL_DAY, KEY_COLUMNS
-from sessions_assets.rule.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
-from sessions_assets.snapshots import StoredTable
-from sessions_assets.storage import LOCAL, Storage
-from sessions_assets.tables import DELIVERIES, ODS_SESSIONS, Table
-from sessions_assets.transactions import (
+from sessions_assets.lake.delta_table import StoredTable
+from sessions_assets.lake.ledger import Ledger
+from sessions_assets.lake.merges import PLACE, RowChanges, WrongChangesError, merge_after, with_places
+from sessions_assets.lake.tables import DELIVERIES, ODS_SESSIONS, Table
+from sessions_assets.lake.transactions import (
     CONFLICTS,
     OvertakenError,
     append_after,
@@ -32,6 +28,10 @@ from sessions_assets.transactions import (
     is_ours,
     replace_after,
 )
+from sessions_assets.numbers import Measured
+from sessions_assets.rule.events import ARRIVAL_DAY, KEY_COLUMNS
+from sessions_assets.rule.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
+from sessions_assets.storage import LOCAL, Storage
 
 _SHUFFLE_TASKS, _ADAPTIVE = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
 # About 100 MB of events in the memory of a task that sorts them.

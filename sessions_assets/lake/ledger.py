@@ -18,8 +18,8 @@ from deltalake import DeltaTable, Field, QueryBuilder, Schema
 from deltalake.exceptions import CommitFailedError
 from deltalake.schema import PrimitiveType
 
-from sessions_assets.snapshots import StoredTable
-from sessions_assets.tables import DELIVERIES
+from sessions_assets.lake.delta_table import StoredTable
+from sessions_assets.lake.tables import DELIVERIES
 
 _TYPES = {"DATE": "date", "STRING": "string", "BIGINT": "long", "TIMESTAMP": "timestamp"}
 

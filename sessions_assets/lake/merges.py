@@ -15,7 +15,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.transactions import begin_after, finish, java_of, parsed, scala_object
+from sessions_assets.lake.transactions import begin_after, finish, java_of, parsed, scala_object
 
 PLACE = "place"
 _FILE, _POSITION = "file", "position"

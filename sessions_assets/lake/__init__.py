@@ -1,0 +1,1 @@
+"""The Delta tables. No Dagster, no batch files."""
