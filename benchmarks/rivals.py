@@ -17,10 +17,10 @@ from benchmarks.fixed_window import merge_window
 from benchmarks.lakes import LATENESS_DAYS, days_of, land_and_apply, session
 from benchmarks.meters import Measured, measured_on
 from benchmarks.recomputes import by_duckdb, by_polars, by_spark
-from sessions_assets.deliveries import land
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
+from sessions_assets.pipeline.land import land
 
 OURS, AGAIN, FIXED_WINDOW, DUCKDB = "ours", "ours, once more", "fixed window", "DuckDB, all anew"
 

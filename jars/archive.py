@@ -10,11 +10,11 @@ from typing import Any
 
 import pyspark
 
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
-from sessions_assets.inspections import inspect
 from sessions_assets.lake.lake import Lake
 from sessions_assets.landing.batches import Landing
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.audit import inspect
+from sessions_assets.pipeline.land import land
 from sessions_assets.resources import SparkResource
 from sessions_assets.rule.events import LATENESS_DAYS
 from sessions_assets.rule.sessions import SessionRule

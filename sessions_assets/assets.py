@@ -10,8 +10,6 @@ from typing import Any
 
 import dagster as dg
 
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.metadata import (
     lineage_of_sessions,
@@ -21,6 +19,8 @@ from sessions_assets.metadata import (
     of_run,
     of_table,
 )
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.land import land
 from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
 from sessions_assets.runs import step
 from sessions_assets.settings import Settings

@@ -10,12 +10,12 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
-from sessions_assets import upkeep
 from sessions_assets.assets import RAW_POOL, SESSIONS_POOL, arrival_days
-from sessions_assets.inspections import inspect_all
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.metadata import of_changes, of_rows
-from sessions_assets.previews import MOVE_COLUMNS, preview
+from sessions_assets.pipeline import maintain
+from sessions_assets.pipeline.audit import inspect_all
+from sessions_assets.pipeline.preview import MOVE_COLUMNS, preview
 from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
 from sessions_assets.rule.violations import ROW_COLUMNS
 from sessions_assets.runs import step
@@ -26,7 +26,7 @@ class ExpiryConfig(dg.Config):
     """What the Launchpad asks of `expire_raw`."""
 
     retention_days: int = Field(
-        default=upkeep.RETENTION // timedelta(days=1),
+        default=maintain.RETENTION // timedelta(days=1),
         ge=1,
         description="how many days behind the newest applied day raw events are kept",
     )
@@ -38,7 +38,7 @@ def expire_raw_days(
 ) -> None:
     """Delete raw and quarantined rows of days behind the retention, then the files that nobody can read any more."""
     with step(context.log):
-        days = upkeep.expire(lake.open(pyspark), timedelta(days=config.retention_days))
+        days = maintain.expire(lake.open(pyspark), timedelta(days=config.retention_days))
     context.add_output_metadata({"expired_days": len(days), "days": ", ".join(map(str, days)) or "none"})
 
 
@@ -48,7 +48,7 @@ def compact_session_dates(
 ) -> None:
     """Rewrite event dates that left the window into few sorted files, then delete files nobody can read any more."""
     with step(context.log):
-        dates = upkeep.compact(lake.open(pyspark), session_rule.lateness_days)
+        dates = maintain.compact(lake.open(pyspark), session_rule.lateness_days)
     context.add_output_metadata({"compacted_dates": len(dates), "dates": ", ".join(map(str, dates)) or "none"})
 
 
@@ -58,7 +58,7 @@ def rebuild_all_sessions(
 ) -> None:
     """Compute all sessions anew from the events of the table, under the rule of the settings, in one commit."""
     with step(context.log):
-        rebuilt = upkeep.rebuild(lake.open(pyspark), session_rule.rule)
+        rebuilt = maintain.rebuild(lake.open(pyspark), session_rule.rule)
     before = {f"before/{name}": number for name, number in dataclasses.asdict(rebuilt.before).items()}
     after = {f"after/{name}": number for name, number in dataclasses.asdict(rebuilt.after).items()}
     context.add_output_metadata({**before, **after, "delta_version": rebuilt.version})

@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, Table
-from sessions_assets.numbers import AppliedRun, LandedDay
 from sessions_assets.pictures import picture_of_day
+from sessions_assets.pipeline.results import AppliedRun, LandedDay
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 
 # From which columns of raw_events a column of ods_sessions is made, if not from that of the same name.

@@ -13,7 +13,7 @@ import dagster as dg
 from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.ledger import ClosedDayError
 from sessions_assets.landing.batches import DeliveryError
-from sessions_assets.progress import LOGGER
+from sessions_assets.pipeline.progress import LOGGER
 from sessions_assets.storage import StorageError
 
 

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from sessions_assets import upkeep
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import Ledger
 from sessions_assets.landing.batches import Landing
+from sessions_assets.pipeline import maintain
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.land import land
 from sessions_assets.resources import SparkResource
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
@@ -41,9 +41,9 @@ def land_and_apply(folder: Path, lake: Lake) -> None:
 
 COMMANDS: dict[str, Callable[[Path, Lake], object]] = {
     "run": land_and_apply,
-    "expire": lambda _, lake: upkeep.expire(lake, RETENTION),
-    "compact": lambda _, lake: upkeep.compact(lake, -1),
-    "rebuild": lambda _, lake: upkeep.rebuild(lake, OTHER_RULE),
+    "expire": lambda _, lake: maintain.expire(lake, RETENTION),
+    "compact": lambda _, lake: maintain.compact(lake, -1),
+    "rebuild": lambda _, lake: maintain.rebuild(lake, OTHER_RULE),
 }
 
 

@@ -13,12 +13,12 @@ from pyspark.sql import DataFrame, SparkSession
 from benchmarks.deltas import counted_by_delta
 from benchmarks.events import Shape, arrival_days, write_batches
 from benchmarks.meters import measured_on
-from sessions_assets import applications
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
+from sessions_assets.pipeline import apply as apply_module
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.land import land
 from sessions_assets.rule.sessions import SessionRule
 
 SHAPE = Shape(days=14, events_per_day=400, users=40)
@@ -139,14 +139,14 @@ def test_the_plan_has_one_shuffle_of_rows_and_one_sort(
 ) -> None:
     """The earliest changes are shuffled, one row a key, and broadcast; the rows once, for both windows."""
     plans: list[str] = []
-    changes = applications.changes
+    changes = apply_module.changes
 
     def seen(*arguments: Any) -> DataFrame:  # noqa: ANN401 - passed on
         found: Any = changes(*arguments)
         plans.append(found._jdf.queryExecution().executedPlan().toString())  # noqa: SLF001 - as text only in Java
         return found
 
-    monkeypatch.setattr(applications, "changes", seen)
+    monkeypatch.setattr(apply_module, "changes", seen)
     lake = costs.copy(long_lake, "planned")
     land(lake, costs.landing, [DAYS[12]], LATENESS_DAYS)
     apply(lake, [DAYS[12]], SessionRule())

@@ -11,14 +11,14 @@ from random import Random
 
 import pytest
 
-from sessions_assets import upkeep
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
-from sessions_assets.inspections import inspect, inspect_all
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import ClosedDayError
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
+from sessions_assets.pipeline import maintain
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.audit import inspect, inspect_all
+from sessions_assets.pipeline.land import land
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.histories import (
     LATENESS_DAYS,
@@ -65,8 +65,8 @@ class Comparison:
 
     def tend(self) -> None:
         """Expire and compact; the same days are closed on both sides, and the rows stay what they are."""
-        upkeep.expire(self.lake, self.model.retention)
-        upkeep.compact(self.lake, LATENESS_DAYS)
+        maintain.expire(self.lake, self.model.retention)
+        maintain.compact(self.lake, LATENESS_DAYS)
         self.model.expire()
         assert self.lake.ledger.closed() == {day for day in self.model.delivered if self.model.is_closed(day)}
         held = {day for day, rows in self.lake.count_rows(RAW_EVENTS, self.model.delivered).items() if rows}

@@ -14,12 +14,12 @@ import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from sessions_assets import numbers
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
 from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
+from sessions_assets.pipeline import results
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.land import land
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event, Row
@@ -295,14 +295,14 @@ def test_a_second_writer_is_noticed(history: History, tmp_path: Path, monkeypatc
     lake = history.copy(tmp_path / "lake")
     deliver(lake, tmp_path / "landing", day(4), [event("a", "10:00", 4)])
     deliver(lake, tmp_path / "landing", day(5), [event("b", "10:04", 4)])
-    count_sessions = numbers.count_sessions
+    count_sessions = results.count_sessions
 
     def meanwhile(changed: DataFrame) -> dict[str, int]:
-        monkeypatch.setattr(numbers, "count_sessions", count_sessions)
+        monkeypatch.setattr(results, "count_sessions", count_sessions)
         apply(lake, [day(5)], SessionRule())
         return count_sessions(changed)
 
-    monkeypatch.setattr(numbers, "count_sessions", meanwhile)
+    monkeypatch.setattr(results, "count_sessions", meanwhile)
     with pytest.raises(LakeError, match=r"another run has written .*ods_sessions since version \d+"):
         apply(lake, [day(4)], SessionRule())
     assert lake.ledger.entries([day(4)])[day(4)].applied_at is None

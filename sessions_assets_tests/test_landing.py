@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
 from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import DeliveryError, Landing
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.land import land
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.tables import DAY_0, day
 

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets import applications
-from sessions_assets.applications import apply
 from sessions_assets.lake import merges
 from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.pipeline import apply as apply_module
+from sessions_assets.pipeline.apply import apply
 from sessions_assets.rule import sessions
 from sessions_assets.rule.sessions import SessionRule, all_sessions
 from sessions_assets_tests import test_incremental, test_rule
@@ -115,7 +115,7 @@ MUTATIONS = {
         "1_000_000 * (F.unix_seconds(later) - F.unix_seconds(earlier))", cases_of_the_rule,
     ),
     "right edge closed at D": Mutation(
-        applications, "_changes", "sessions_in_reach(first_date, run.version)",
+        apply_module, "_changes", "sessions_in_reach(first_date, run.version)",
         'sessions_in_reach(first_date, run.version).where(F.col("pdate") <= min(days))', cases_of_deliveries,
     ),
     "no seed": Mutation(
@@ -125,7 +125,7 @@ MUTATIONS = {
         sessions, "with_session_start", 'F.col("stored_session_start")).when(', 'F.col("timestamp")).when(', histories
     ),
     "prune bound without T": Mutation(
-        applications, "_changes", " - rule.timeout", "", long_session
+        apply_module, "_changes", " - rule.timeout", "", long_session
     ),
     "what is replaced stays": Mutation(
         merges, "merge_after", "if changes.updated + changes.deleted:", "if changes.deleted:", cases_of_deliveries
@@ -138,7 +138,7 @@ MUTATIONS = {
         sessions, "_change", ".when(differs, F.lit(UPDATE))", ".otherwise(F.lit(UPDATE))", histories
     ),
     "what vanished is not looked for elsewhere": Mutation(
-        applications, "_changes", "batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))", "batch",
+        apply_module, "_changes", "batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))", "batch",
         cases_of_deliveries,
     ),
     "what a day brought stays though it vanished": Mutation(
@@ -146,7 +146,7 @@ MUTATIONS = {
         'F.col("first_updated_at")', cases_of_deliveries,
     ),
     "since of the batch alone": Mutation(
-        applications, "_changes", "since = earliest_changes(touched)", "since = earliest_changes(batch)",
+        apply_module, "_changes", "since = earliest_changes(touched)", "since = earliest_changes(batch)",
         cases_of_deliveries,
     ),
 }  # fmt: skip

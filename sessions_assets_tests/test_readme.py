@@ -21,13 +21,13 @@ from dagster._cli import create_dagster_cli
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import SparkSession
 
-from sessions_assets.applications import apply
 from sessions_assets.definitions import build_definitions
-from sessions_assets.deliveries import land
 from sessions_assets.lake import tables
 from sessions_assets.lake.lake import Lake
 from sessions_assets.landing.batches import FORMATS, Landing
 from sessions_assets.landing.readers import layouts, read_rows
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.land import land
 from sessions_assets.rule import events
 from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
 from sessions_assets.rule.sessions import SessionRule

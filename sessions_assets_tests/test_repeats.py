@@ -9,13 +9,15 @@ import pytest
 from delta.tables import DeltaTable
 from deltalake import QueryBuilder, write_deltalake
 
-from sessions_assets import applications, deliveries, upkeep
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Landing
-from sessions_assets.numbers import AppliedRun
+from sessions_assets.pipeline import apply as apply_module
+from sessions_assets.pipeline import land as land_module
+from sessions_assets.pipeline import maintain
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.land import land
+from sessions_assets.pipeline.results import AppliedRun
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import day, event, stored_rows, write_batches
@@ -97,7 +99,7 @@ def test_another_lateness_lands_and_applies_again(applied: Lake, tmp_path: Path,
 def test_other_code_lands_and_applies_again(
     applied: Lake, tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (deliveries, applications):
+    for room in (land_module, apply_module):
         monkeypatch.setattr(room, "code", lambda: "another")
     run(applied, tmp_path, {0: []})
     assert said() == []
@@ -142,7 +144,7 @@ def test_what_other_code_has_applied_is_applied_again(
 ) -> None:
     """Back under the code that had landed the day, it is not the one that has applied it."""
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(applications, "code", lambda: "bad")
+        meanwhile.setattr(apply_module, "code", lambda: "bad")
         apply(applied, [day(0)], RULE)
     apply(applied, [day(0)], RULE)
     assert said() == []
@@ -156,7 +158,7 @@ def test_a_day_that_lands_anew_while_it_is_applied_is_read_as_it_was(
     """The new batch has an event that is stored and lies before all that the old one can touch."""
     write_batches(tmp_path / "landing", {day(2): [event("b", "13:00", 2)]})
     land(applied, Landing(str(tmp_path / "landing")), [day(2)], 5)
-    measured = applications.count_measured
+    measured = apply_module.count_measured
 
     def meanwhile(*arguments: Any) -> None:  # noqa: ANN401 - passed on
         monkeypatch.undo()
@@ -164,7 +166,7 @@ def test_a_day_that_lands_anew_while_it_is_applied_is_read_as_it_was(
         write_batches(tmp_path / "landing", {day(2): [event("b", "13:00", 2), FIRST[0]]})
         land(applied, Landing(str(tmp_path / "landing")), [day(2)], 5)
 
-    monkeypatch.setattr(applications, "count_measured", meanwhile)
+    monkeypatch.setattr(apply_module, "count_measured", meanwhile)
     assert apply(applied, [day(2)], RULE).rows == {"inserted": 1, "changed": 0, "removed": 0}
     assert applied.ledger.entries()[day(2)].applied_at is None
     assert apply(applied, [day(2)], RULE).rows == {"inserted": 0, "changed": 0, "removed": 0}
@@ -182,6 +184,6 @@ def test_a_table_that_was_taken_away_is_filled_again(applied: Lake, said: Callab
 
 
 def test_upkeep_is_no_reason_to_apply_again(applied: Lake, said: Callable[[], list[str]]) -> None:
-    upkeep.compact(applied, -1)
+    maintain.compact(applied, -1)
     apply(applied, [day(0)], RULE)
     assert said() == [f"{HELD}2025-03-10"]

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from sessions_assets import upkeep
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
 from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.lake.ledger import ClosedDayError
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import Landing
+from sessions_assets.pipeline import maintain
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.land import land
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event
@@ -50,7 +50,7 @@ def test_raw_days_behind_the_retention_expire_and_are_refused(lake: Lake, landin
     before = stored_rows(lake)
     version = lake.version(ODS_SESSIONS)
 
-    assert upkeep.expire(lake) == [day(0)]
+    assert maintain.expire(lake) == [day(0)]
 
     assert raw_days(lake) == [day(1), day(15)]
     assert lake.count_rows(RAW_QUARANTINE, [day(0)]) == {day(0): 0}
@@ -63,7 +63,7 @@ def test_raw_days_behind_the_retention_expire_and_are_refused(lake: Lake, landin
         apply(lake, [day(0), day(1)], RULE)
     assert (stored_rows(lake), lake.version(ODS_SESSIONS)) == (before, version)
     raw_version = lake.version(RAW_EVENTS)
-    assert upkeep.expire(lake) == []
+    assert maintain.expire(lake) == []
     assert lake.version(RAW_EVENTS) == raw_version
 
 
@@ -74,23 +74,23 @@ def test_expiry_waits_for_days_that_are_not_applied(lake: Lake, landing: Path) -
     write_batches(landing, {day(0): []})
     land(lake, Landing(str(landing)), [day(0)], LATENESS_DAYS)
 
-    assert upkeep.expire(lake) == []
+    assert maintain.expire(lake) == []
 
     apply(lake, [day(0)], RULE)
     assert [(row.event_id, row.first_updated_at) for row in stored_rows(lake)] == [("a", day(1))]
-    assert upkeep.expire(lake) == [day(1)]
+    assert maintain.expire(lake) == [day(1)]
 
 
 @pytest.mark.long
 def test_an_old_day_that_never_came_is_loaded_and_closed(lake: Lake, landing: Path) -> None:
     """The first load of old history works; once applied it is closed, since newer days have expired (S21)."""
     run(lake, landing, {5: [event("b", "10:04", 5)], 20: []})
-    assert upkeep.expire(lake) == [day(5)]
+    assert maintain.expire(lake) == [day(5)]
     run(lake, landing, {4: [event("a", "10:00", 5)]})
     assert {row.session_start for row in stored_rows(lake)} == {at("10:00", 5)}
     with pytest.raises(ClosedDayError, match="2025-03-14 cannot be landed"):
         run(lake, landing, {4: []})
-    assert upkeep.expire(lake) == [day(4)]
+    assert maintain.expire(lake) == [day(4)]
 
 
 @pytest.mark.long
@@ -105,7 +105,7 @@ def test_a_landing_that_was_cut_off_is_refused_until_it_is_repeated(
         with pytest.raises(ZeroDivisionError):
             land(lake, Landing(str(landing)), [day(0)], LATENESS_DAYS)
 
-    assert upkeep.expire(lake) == []
+    assert maintain.expire(lake) == []
     with pytest.raises(LakeError, match=r"0 rows of 2025-03-10, but its landing was begun and has not ended"):
         apply(lake, [day(0)], RULE)
     run(lake, landing, {0: []})
@@ -119,20 +119,20 @@ def test_compaction_leaves_the_rows_and_takes_the_files(lake: Lake, landing: Pat
     run(lake, landing, {6: [event("c", "10:00", 6)]})
     before, files = stored_rows(lake), files_of(lake)
 
-    assert upkeep.compact(lake, LATENESS_DAYS) == [day(0)]
+    assert maintain.compact(lake, LATENESS_DAYS) == [day(0)]
 
     assert stored_rows(lake) == before
     assert files_of(lake) < files
     rewritten = lake.read(ODS_SESSIONS).where(f"pdate = DATE'{day(0)}'")
     assert [row.user_id for row in rewritten.select("user_id").collect()] == ["u1", "u1", "u2"]
     version = lake.version(ODS_SESSIONS)
-    assert upkeep.compact(lake, LATENESS_DAYS) == []
+    assert maintain.compact(lake, LATENESS_DAYS) == []
     assert lake.version(ODS_SESSIONS) == version
 
 
 def test_compaction_without_a_table_does_nothing(lake: Lake) -> None:
-    assert upkeep.compact(lake, LATENESS_DAYS) == []
-    assert upkeep.expire(lake) == []
+    assert maintain.compact(lake, LATENESS_DAYS) == []
+    assert maintain.expire(lake) == []
 
 
 def test_rebuild_follows_another_rule_in_one_commit(lake: Lake, landing: Path) -> None:
@@ -143,9 +143,9 @@ def test_rebuild_follows_another_rule_in_one_commit(lake: Lake, landing: Path) -
     with pytest.raises(LakeError, match="-j rebuild_sessions"):
         apply(lake, [day(1)], shorter)
 
-    rebuilt = upkeep.rebuild(lake, shorter)
+    rebuilt = maintain.rebuild(lake, shorter)
 
-    assert rebuilt == upkeep.Rebuilt(upkeep.Totals(3, 1, 0), upkeep.Totals(3, 2, 1), version + 1)
+    assert rebuilt == maintain.Rebuilt(maintain.Totals(3, 1, 0), maintain.Totals(3, 2, 1), version + 1)
     assert [(row.event_id, row.session_start, row.first_updated_at) for row in stored_rows(lake)] == [
         ("a", at("10:00"), day(0)),
         ("b", at("10:04"), day(0)),
@@ -160,7 +160,7 @@ def test_rebuild_follows_another_rule_in_one_commit(lake: Lake, landing: Path) -
 
 def test_rebuild_without_a_table_is_refused(lake: Lake) -> None:
     with pytest.raises(LakeError, match="ods_sessions does not exist"):
-        upkeep.rebuild(lake, RULE)
+        maintain.rebuild(lake, RULE)
 
 
 @pytest.mark.long
@@ -174,7 +174,7 @@ def test_a_run_that_read_before_a_rebuild_writes_nothing(
     merge = lake.merge_sessions
 
     def rebuild_first(*arguments: object) -> object:
-        upkeep.rebuild(lake, SessionRule(timeout=timedelta(seconds=60)))
+        maintain.rebuild(lake, SessionRule(timeout=timedelta(seconds=60)))
         return merge(*arguments)
 
     monkeypatch.setattr(lake, "merge_sessions", rebuild_first)
@@ -193,7 +193,7 @@ def test_a_rebuild_just_before_the_version_is_read_is_noticed(
 
     def rebuild_first(table: Table) -> int:
         monkeypatch.setattr(lake, "version", version)
-        upkeep.rebuild(lake, SessionRule(timeout=timedelta(seconds=60)))
+        maintain.rebuild(lake, SessionRule(timeout=timedelta(seconds=60)))
         return version(table)
 
     monkeypatch.setattr(lake, "version", rebuild_first)
@@ -211,5 +211,5 @@ def test_a_rebuild_that_read_before_a_run_writes_nothing(
     run(lake, landing, {1: [event("b", "10:04")]})
     monkeypatch.setattr(lake, "version", lambda _: read_version)
     with pytest.raises(LakeError, match=r"another run has written .*ods_sessions since version 1"):
-        upkeep.rebuild(lake, SessionRule(timeout=timedelta(seconds=60)))
+        maintain.rebuild(lake, SessionRule(timeout=timedelta(seconds=60)))
     assert [row.session_start for row in stored_rows(lake)] == [at("10:00"), at("10:00")]

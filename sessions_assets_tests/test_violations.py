@@ -11,12 +11,12 @@ from datetime import UTC, date, timedelta
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.applications import apply
-from sessions_assets.deliveries import land
-from sessions_assets.inspections import Inspection, inspect, inspect_all
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.audit import Inspection, inspect, inspect_all
+from sessions_assets.pipeline.land import land
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event, Row, session_id

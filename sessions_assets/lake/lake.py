@@ -28,7 +28,7 @@ from sessions_assets.lake.transactions import (
     is_ours,
     replace_after,
 )
-from sessions_assets.numbers import Measured
+from sessions_assets.pipeline.results import Measured
 from sessions_assets.rule.events import ARRIVAL_DAY, KEY_COLUMNS
 from sessions_assets.rule.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
 from sessions_assets.storage import LOCAL, Storage

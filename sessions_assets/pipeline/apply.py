@@ -16,9 +16,9 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
-from sessions_assets.numbers import AppliedDay, AppliedRun, Measured, count_changes, count_measured
-from sessions_assets.origins import code
-from sessions_assets.progress import LOGGER, phase
+from sessions_assets.pipeline.code_version import code
+from sessions_assets.pipeline.progress import LOGGER, phase
+from sessions_assets.pipeline.results import AppliedDay, AppliedRun, Measured, count_changes, count_measured
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 from sessions_assets.rule.sessions import SessionRule, changes, earliest_changes, held_elsewhere
 

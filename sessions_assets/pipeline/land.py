@@ -18,9 +18,9 @@ from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
 from sessions_assets.landing.readers import layouts, read_rows, reading
-from sessions_assets.numbers import LandedDay
-from sessions_assets.origins import code
-from sessions_assets.progress import LOGGER, phase
+from sessions_assets.pipeline.code_version import code
+from sessions_assets.pipeline.progress import LOGGER, phase
+from sessions_assets.pipeline.results import LandedDay
 from sessions_assets.rule import events
 from sessions_assets.rule.events import ARRIVAL_DAY
 

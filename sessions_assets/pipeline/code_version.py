@@ -6,8 +6,16 @@ Who finds it unchanged need not compute again what is stored. Must not know wher
 import hashlib
 from pathlib import Path
 
-_ROOMS = ("rule/events", "landing/readers", "rule/sessions", "deliveries", "lake/merges", "lake/lake", "applications")
-_PACKAGE = Path(__file__).parent
+_ROOMS = (
+    "rule/events",
+    "landing/readers",
+    "rule/sessions",
+    "pipeline/land",
+    "lake/merges",
+    "lake/lake",
+    "pipeline/apply",
+)
+_PACKAGE = Path(__file__).parent.parent
 _TEXTS = [(_PACKAGE / f"{room}.py").read_bytes() for room in _ROOMS]
 # Once for the process, when its code is loaded: the files may be others later.
 _MARK = hashlib.sha256(b"\0".join(_TEXTS)).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The five things the program does: land, apply, preview, audit, maintain. No Dagster."""
