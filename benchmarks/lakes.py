@@ -11,11 +11,11 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from benchmarks.events import Shape, write_batches
+from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.lake.lake import Lake
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
-from sessions_assets.resources import SparkResource
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.settings import DRIVER_MEMORY
 

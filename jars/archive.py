@@ -10,12 +10,12 @@ from typing import Any
 
 import pyspark
 
+from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.lake.lake import Lake
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.audit import inspect
 from sessions_assets.pipeline.land import land
-from sessions_assets.resources import SparkResource
 from sessions_assets.rule.events import LATENESS_DAYS
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.settings import FIRST_SAMPLE_DAY

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from sessions_assets.assets import build_assets
-from sessions_assets.checks import build_checks
-from sessions_assets.jobs import build_jobs, build_schedules
-from sessions_assets.resources import build_resources
-from sessions_assets.sensors import build_sensors
+from sessions_assets.dagster.assets import build_assets
+from sessions_assets.dagster.checks import build_checks
+from sessions_assets.dagster.jobs import build_jobs, build_schedules
+from sessions_assets.dagster.resources import build_resources
+from sessions_assets.dagster.sensors import build_sensors
 from sessions_assets.settings import Settings
 
 

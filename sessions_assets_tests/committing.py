@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from sessions_assets.resources import SparkResource
+from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.storage import Storage
 
 # Of a commit of one row nearly all is planning; compiling each query would cost more than it saves.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.lake.lake import Lake
-from sessions_assets.resources import SparkResource
 from sessions_assets_tests.deployment import FIRST, LAST, Deployment, Sample
 from sessions_assets_tests.stack import Stack
 

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import Ledger
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import maintain
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
-from sessions_assets.resources import SparkResource
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.tables import day

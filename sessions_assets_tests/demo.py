@@ -17,10 +17,10 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from pyspark.sql import DataFrame
 
+from sessions_assets.dagster.resources import build_resources
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_QUARANTINE
-from sessions_assets.resources import build_resources
 from sessions_assets.settings import Settings
 
 FIRST_DAY = date(2025, 3, 10)

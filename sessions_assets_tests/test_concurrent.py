@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
-from sessions_assets.resources import SparkResource
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event, expected_table

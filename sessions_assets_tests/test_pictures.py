@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from PIL import Image
 
-from sessions_assets.pictures import picture_of_day
+from sessions_assets.dagster.charts import picture_of_day
 
 DAY = date(2025, 3, 18)
 LARGEST = 40_000

@@ -9,11 +9,11 @@ import dagster as dg
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from sessions_assets.dagster.resources import build_resources
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.delta_table import StoredTable
 from sessions_assets.lake.ledger import Entry, Ledger
 from sessions_assets.landing.batches import Landing
-from sessions_assets.resources import build_resources
 from sessions_assets.settings import Settings
 from sessions_assets_tests.processes import python
 from sessions_assets_tests.tables import DAY_0, day

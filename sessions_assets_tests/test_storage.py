@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from sessions_assets import storage
-from sessions_assets.resources import LakeResource, SparkResource
+from sessions_assets.dagster.resources import LakeResource, SparkResource
 from sessions_assets.storage import LOCAL, Storage, StorageError
 from sessions_assets_tests.stack import free_port
 

@@ -10,15 +10,15 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
-from sessions_assets.assets import RAW_POOL, SESSIONS_POOL, arrival_days
+from sessions_assets.dagster.assets import RAW_POOL, SESSIONS_POOL, arrival_days
+from sessions_assets.dagster.metadata import of_changes, of_rows
+from sessions_assets.dagster.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
+from sessions_assets.dagster.steps import step
 from sessions_assets.landing.batches import DeliveryError
-from sessions_assets.metadata import of_changes, of_rows
 from sessions_assets.pipeline import maintain
 from sessions_assets.pipeline.audit import inspect_all
 from sessions_assets.pipeline.preview import MOVE_COLUMNS, preview
-from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
 from sessions_assets.rule.violations import ROW_COLUMNS
-from sessions_assets.runs import step
 from sessions_assets.settings import Settings
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import dagster as dg
 
+from sessions_assets.dagster.charts import picture_of_day
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, Table
-from sessions_assets.pictures import picture_of_day
 from sessions_assets.pipeline.results import AppliedRun, LandedDay
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
-from sessions_assets.metadata import (
+from sessions_assets.dagster.metadata import (
     lineage_of_sessions,
     of_applied,
     of_changes,
@@ -19,10 +18,11 @@ from sessions_assets.metadata import (
     of_run,
     of_table,
 )
+from sessions_assets.dagster.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
+from sessions_assets.dagster.steps import step
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
-from sessions_assets.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
-from sessions_assets.runs import step
 from sessions_assets.settings import Settings
 
 # Whatever writes the sessions goes through this pool, limited to one: two writers would each miss the other's rows.

@@ -14,11 +14,11 @@ from typing import Self
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from sessions_assets.assets import arrival_days
+from sessions_assets.dagster.assets import arrival_days
+from sessions_assets.dagster.resources import LakeResource, LandingResource
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import DeliveryError
-from sessions_assets.resources import LakeResource, LandingResource
 from sessions_assets.settings import Settings
 
 Fingerprints = dict[date, str]

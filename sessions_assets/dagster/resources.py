@@ -110,7 +110,7 @@ def java_options(folder: Path) -> list[str]:
 
 
 def _jars(kind: str, target: str) -> list[str]:
-    folders = (Path.cwd() / "jars" / kind, Path(__file__).parent.parent / "jars" / kind)
+    folders = (Path.cwd() / "jars" / kind, Path(__file__).parent.parent.parent / "jars" / kind)
     for folder in folders:
         if found := sorted(folder.glob("*.jar")):
             return [str(jar) for jar in found]

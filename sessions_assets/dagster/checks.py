@@ -12,17 +12,17 @@ from typing import Any
 
 import dagster as dg
 
-from sessions_assets.assets import arrival_days
-from sessions_assets.findings import Finding, days_of_run, report
+from sessions_assets.dagster.assets import arrival_days
+from sessions_assets.dagster.check_states import Finding, days_of_run, report
+from sessions_assets.dagster.metadata import of_rows
+from sessions_assets.dagster.resources import LakeResource, SessionRuleResource, SparkResource
+from sessions_assets.dagster.steps import step
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
-from sessions_assets.metadata import of_rows
 from sessions_assets.pipeline.audit import Inspection, inspect, inspect_all
-from sessions_assets.resources import LakeResource, SessionRuleResource, SparkResource
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.rule.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
-from sessions_assets.runs import step
 from sessions_assets.settings import Settings
 
 CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "batch_not_empty"
