@@ -82,4 +82,4 @@ def test_the_instance_of_the_stack_is_one_that_dagster_takes(monkeypatch: pytest
     assert settings == yaml.safe_load((DOCKER / "dagster.yaml").read_text())
     ref = InstanceRef.from_dir(str(DOCKER))
     assert ref.run_launcher is not None
-    assert type(ref.run_launcher).__module__ == "sessions_assets.launchers"
+    assert type(ref.run_launcher).__module__ == "sessions_assets.deploy.run_launcher"

@@ -1,4 +1,4 @@
-"""The buckets of the stack: made at its start if they are not there. `python -m sessions_assets.buckets`.
+"""The buckets of the stack: made at its start if they are not there. `python -m sessions_assets.deploy.create_buckets`.
 
 Must not know Dagster or Spark. A folder needs no making, and is left alone.
 """

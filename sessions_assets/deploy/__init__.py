@@ -1,0 +1,1 @@
+"""Programs and classes that docker-compose.yml and dagster.yaml name, and nothing else imports."""
