@@ -29,18 +29,18 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: java $(VENV)/.runtime ## what a run needs: Java, .venv, jars
-	@$(BIN)/python jars/fetch.py
+	@$(BIN)/python tools/fetch_jars.py
 	@$(ARCHIVE)
 
 setup-dev: java $(VENV)/.dev ## the same, and what tests and linters need
-	@$(BIN)/python jars/fetch.py
+	@$(BIN)/python tools/fetch_jars.py
 	@$(ARCHIVE)
 
 # Spark's warnings of this run are those of any run, and no news here.
-ARCHIVE = PYTHONPATH=. $(BIN)/python jars/archive.py 2>$(VENV)/archive.log || { cat $(VENV)/archive.log >&2; exit 1; }
+ARCHIVE = PYTHONPATH=. $(BIN)/python tools/archive_classes.py 2>$(VENV)/archive.log || { cat $(VENV)/archive.log >&2; exit 1; }
 
 demo: setup $(POOL) ## the sample batches through both assets, with the numbers
-	$(BIN)/python -m sessions_assets_tests.demo
+	$(BIN)/python -m tools.demo
 
 ui: setup $(POOL) ## the Dagster UI at 127.0.0.1:3000 (UI_PORT=...)
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
@@ -67,7 +67,7 @@ lint: setup-dev ## ruff, format, types, images
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy jars/fetch.py jars/archive.py
+	$(BIN)/mypy -p tools
 	$(BIN)/hadolint .docker/Dockerfile .docker/minio.Dockerfile
 
 lock: setup-dev ## write requirements*.txt anew from pyproject.toml
@@ -79,10 +79,10 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 	--custom-compile-command 'make lock' $(LOCK_FLAGS)
 
 jars: $(VENV)/.runtime java ## fetch the jars of jars/ivy.xml, or see that they are there
-	@$(BIN)/python jars/fetch.py
+	@$(BIN)/python tools/fetch_jars.py
 
 jars-s3: jars ## fetch the jars of jars/s3/ivy.xml, for batches or tables on S3
-	@$(BIN)/python jars/fetch.py s3
+	@$(BIN)/python tools/fetch_jars.py s3
 
 clean: ## remove .venv, jars, lake, Dagster's runs, caches
 	rm -rf $(VENV) lake spark-warehouse .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

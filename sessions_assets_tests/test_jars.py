@@ -1,4 +1,4 @@
-"""Laws of `jars/fetch.py`. Java is a stand-in here that gives what the test lays out, so nothing is downloaded."""
+"""Laws of `tools/fetch_jars.py`. Java is a stand-in here that gives what a test lays out: nothing is downloaded."""
 
 import hashlib
 import os
@@ -30,17 +30,17 @@ exit 1
 
 
 class Jars:
-    """A folder with its own copy of `fetch.py`, a list of one jar, and a Java of the test's choice."""
+    """A folder with its own copy of `fetch_jars.py`, a list of one jar, and a Java of the test's choice."""
 
     def __init__(self, root: Path) -> None:
-        self.folder, self.gives, self.bin = root / "jars", root / "gives", root / "bin"
-        for folder in (self.folder, self.gives, self.bin):
+        self.folder, self.gives, self.bin, self.tools = (root / name for name in ("jars", "gives", "bin", "tools"))
+        for folder in (self.folder, self.gives, self.bin, self.tools):
             folder.mkdir()
-        shutil.copy(PROJECT / "jars" / "fetch.py", self.folder)
+        shutil.copy(PROJECT / "tools" / "fetch_jars.py", self.tools)
         (self.folder / "SHA256SUMS").write_text(SUMS)
 
     def fetch(self, java: str | None = JAVA) -> subprocess.CompletedProcess[str]:
-        """Run `fetch.py` with this Java, or with none."""
+        """Run `fetch_jars.py` with this Java, or with none."""
         if java is not None:
             (self.bin / "java").write_text(java)
             (self.bin / "java").chmod(0o755)
@@ -50,12 +50,12 @@ class Jars:
     @property
     def content(self) -> dict[str, bytes]:
         """All that lies there beside the two files from git."""
-        given = {"fetch.py", "SHA256SUMS"}
+        given = {"SHA256SUMS"}
         return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.name not in given}
 
 
 def _fetch(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(folder / "fetch.py")]
+    command = [sys.executable, str(folder.parent / "tools" / "fetch_jars.py")]
     return subprocess.run(  # noqa: S603 - our own script
         command, env=environment, capture_output=True, text=True, timeout=60, check=False
     )

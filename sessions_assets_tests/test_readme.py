@@ -32,12 +32,13 @@ from sessions_assets.rule import events
 from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.settings import Settings
-from sessions_assets_tests import demo, test_drift
+from sessions_assets_tests import test_drift
 from sessions_assets_tests.deployment import Deployment
 from sessions_assets_tests.processes import python
 from sessions_assets_tests.reference import Event, Row, expected_table, session_id, sessionize
 from sessions_assets_tests.sample_batches import Row as Delivered
 from sessions_assets_tests.sample_batches import deliveries, instant
+from tools import demo
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text()

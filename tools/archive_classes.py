@@ -1,7 +1,8 @@
 """Archive the classes that a run loads, as the JVM has them in memory: the next JVM need not read and check them again.
 
-`python jars/archive.py` from the project's folder, after `jars/fetch.py`. It does a run on a sample day in a folder
-that is thrown away. One that is newer than the jars and Spark is left as it is; of another Java the JVM ignores it.
+`python tools/archive_classes.py` from the project folder, after `tools/fetch_jars.py`. It does a run on a sample day
+in a folder that is thrown away. An archive that is newer than the jars and Spark is left as it is; of another Java the
+JVM ignores it.
 """
 
 import tempfile
@@ -20,7 +21,7 @@ from sessions_assets.rule.events import LATENESS_DAYS
 from sessions_assets.rule.sessions import SessionRule
 from sessions_assets.settings import FIRST_SAMPLE_DAY
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent.parent / "jars"
 ARCHIVE = FOLDER / "classes.jsa"
 
 

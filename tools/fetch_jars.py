@@ -1,8 +1,8 @@
 """Fetch the jars of an `ivy.xml` into its folder, and keep only what `SHA256SUMS` beside it vouches for.
 
-`python jars/fetch.py` for the folder of this file, `python jars/fetch.py s3` for its folder `s3`; with Java, and with
-the Python that has pyspark, since the Ivy that pyspark brings does the download. When every jar is there and right it
-does nothing, so it may be run before every use.
+`python tools/fetch_jars.py` for the folder `jars`, `python tools/fetch_jars.py s3` for its folder `s3`. It needs
+Java, and the Python that has pyspark: the Ivy that pyspark brings does the download. When every jar is there and right
+it does nothing, so it may be run before every use.
 
 A Scala source in the folder becomes a jar too, by the compiler that Spark brings.
 """
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent.parent / "jars"
 PATIENCE_SECONDS = 900
 TELLING = re.compile(r"module not found|\[FAILED|download failed|access error|Exception")
 
