@@ -16,7 +16,7 @@ from sessions_assets.lake.lake import Lake
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
-from sessions_assets.rule.sessions import SessionRule
+from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.settings import DRIVER_MEMORY
 
 LATENESS_DAYS = 5

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sessions_assets.rule.events import LATENESS_DAYS
-from sessions_assets.rule.sessions import SESSION_TIMEOUT, USER_ACTIONS
+from sessions_assets.rule.session_rule import SESSION_TIMEOUT, USER_ACTIONS
 from sessions_assets.storage import DEFAULT_REGION
 
 FIRST_SAMPLE_DAY = date(2025, 3, 10)

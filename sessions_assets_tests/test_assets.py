@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
-from sessions_assets.rule.sessions import SESSION_COLUMNS, SessionRule, all_sessions
+from sessions_assets.rule.session_rule import SESSION_COLUMNS, SessionRule
+from sessions_assets.rule.sessions import all_sessions
 from sessions_assets.settings import Settings
 from sessions_assets_tests.deployment import DAYS, Deployment, Sample, failure_of, metadata
 from sessions_assets_tests.reference import Event, Row, expected_table

@@ -19,7 +19,7 @@ from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
-from sessions_assets.rule.sessions import SessionRule
+from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event, expected_table
 from sessions_assets_tests.tables import at, day, stored_rows, write_batches

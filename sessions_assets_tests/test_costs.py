@@ -19,7 +19,7 @@ from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import apply as apply_module
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
-from sessions_assets.rule.sessions import SessionRule
+from sessions_assets.rule.session_rule import SessionRule
 
 SHAPE = Shape(days=14, events_per_day=400, users=40)
 DAYS = arrival_days(SHAPE)

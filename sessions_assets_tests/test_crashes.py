@@ -18,7 +18,7 @@ from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
-from sessions_assets.rule.sessions import SessionRule
+from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.crashing import COMMANDS, DAYS, OTHER_RULE, RULE
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event, Row, expected_table

@@ -11,7 +11,8 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
-from sessions_assets.rule.sessions import SessionRule, all_sessions
+from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets.rule.sessions import all_sessions
 from sessions_assets.settings import Settings
 from sessions_assets_tests.deployment import FIRST, LAST, Deployment, Sample, failure_of, metadata
 from sessions_assets_tests.tables import day, event, session_rows, stored_rows, write_batches

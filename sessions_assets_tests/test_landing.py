@@ -14,7 +14,7 @@ from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import DeliveryError, Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
-from sessions_assets.rule.sessions import SessionRule
+from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.tables import DAY_0, day
 
 HEADER = "user_id,event_id,product_code,timestamp\n"

@@ -22,8 +22,9 @@ from sessions_assets.lake import merges
 from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.pipeline import apply as apply_module
 from sessions_assets.pipeline.apply import apply
-from sessions_assets.rule import sessions
-from sessions_assets.rule.sessions import SessionRule, all_sessions
+from sessions_assets.rule import changes, sessions
+from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets.rule.sessions import all_sessions
 from sessions_assets_tests import test_incremental, test_rule
 from sessions_assets_tests.tables import day, frame, session_rows, stored_rows
 from sessions_assets_tests.test_histories import Comparison, in_halves, play
@@ -119,7 +120,7 @@ MUTATIONS = {
         'sessions_in_reach(first_date, run.version).where(F.col("pdate") <= min(days))', cases_of_deliveries,
     ),
     "no seed": Mutation(
-        sessions, "_stored_context", "can_change | seeds_a_session", "can_change", cases_of_deliveries
+        changes, "_stored_context", "can_change | seeds_a_session", "can_change", cases_of_deliveries
     ),
     "the seed loses its session": Mutation(
         sessions, "with_session_start", 'F.col("stored_session_start")).when(', 'F.col("timestamp")).when(', histories
@@ -131,18 +132,18 @@ MUTATIONS = {
         merges, "merge_after", "if changes.updated + changes.deleted:", "if changes.deleted:", cases_of_deliveries
     ),
     "update guard without NULL-safety": Mutation(
-        sessions, "_change", '.eqNullSafe(F.col("stored_session_start"))', '.__eq__(F.col("stored_session_start"))',
+        changes, "_change", '.eqNullSafe(F.col("stored_session_start"))', '.__eq__(F.col("stored_session_start"))',
         cases_of_deliveries,
     ),
     "rows are written that do not change": Mutation(
-        sessions, "_change", ".when(differs, F.lit(UPDATE))", ".otherwise(F.lit(UPDATE))", histories
+        changes, "_change", ".when(differs, F.lit(UPDATE))", ".otherwise(F.lit(UPDATE))", histories
     ),
     "what vanished is not looked for elsewhere": Mutation(
         apply_module, "_changes", "batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))", "batch",
         cases_of_deliveries,
     ),
     "what a day brought stays though it vanished": Mutation(
-        sessions, "_stored_context", 'F.when(~is_of_days, F.col("first_updated_at"))',
+        changes, "_stored_context", 'F.when(~is_of_days, F.col("first_updated_at"))',
         'F.col("first_updated_at")', cases_of_deliveries,
     ),
     "since of the batch alone": Mutation(

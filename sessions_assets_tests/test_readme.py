@@ -30,7 +30,7 @@ from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule import events
 from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
-from sessions_assets.rule.sessions import SessionRule
+from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.settings import Settings
 from sessions_assets_tests import test_drift
 from sessions_assets_tests.deployment import Deployment

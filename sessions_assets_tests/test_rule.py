@@ -6,7 +6,8 @@ from random import Random
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.rule.sessions import SessionRule, all_sessions
+from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets.rule.sessions import all_sessions
 from sessions_assets_tests.histories import TIMEOUTS, random_events
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.tables import day, event, frame, session_rows

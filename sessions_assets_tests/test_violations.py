@@ -17,7 +17,7 @@ from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.audit import Inspection, inspect, inspect_all
 from sessions_assets.pipeline.land import land
-from sessions_assets.rule.sessions import SessionRule
+from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.reference import Event, Row, session_id
 from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches

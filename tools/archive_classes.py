@@ -18,7 +18,7 @@ from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.audit import inspect
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.events import LATENESS_DAYS
-from sessions_assets.rule.sessions import SessionRule
+from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.settings import FIRST_SAMPLE_DAY
 
 FOLDER = Path(__file__).resolve().parent.parent / "jars"

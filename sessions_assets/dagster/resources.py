@@ -19,7 +19,7 @@ from sessions_assets.lake.ledger import Ledger
 from sessions_assets.lake.tables import DELIVERIES, Table
 from sessions_assets.landing.batches import Landing
 from sessions_assets.rule.events import ARRIVAL_DAY
-from sessions_assets.rule.sessions import SessionRule
+from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.settings import DRIVER_MEMORY, Settings, SettingsError
 from sessions_assets.storage import DEFAULT_REGION, S3_SCHEME, Storage
 

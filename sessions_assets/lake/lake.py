@@ -6,6 +6,7 @@ Source of the rules: S16 (one commit), S17 (a raw day is replaced), S19 (no need
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -28,9 +29,9 @@ from sessions_assets.lake.transactions import (
     is_ours,
     replace_after,
 )
-from sessions_assets.pipeline.results import Measured
+from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 from sessions_assets.rule.events import ARRIVAL_DAY, KEY_COLUMNS
-from sessions_assets.rule.sessions import DELETE, INSERT, SESSION_COLUMNS, UPDATE
+from sessions_assets.rule.session_rule import SESSION_COLUMNS
 from sessions_assets.storage import LOCAL, Storage
 
 _SHUFFLE_TASKS, _ADAPTIVE = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
@@ -49,6 +50,29 @@ _COMMITS_LOOKED_AT = 60
 
 class LakeError(Exception):
     """The lake is not in the state that a request needs. Says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows that a table holds of an arrival day: those that are so many days late, in a session or not.
+
+    Attributes:
+        day: the arrival day, of stored rows the one that first brought them.
+        days_late: days from the event date to the arrival.
+        rows: how many there are.
+        keys: about how many keys they have.
+        first: the least `timestamp`.
+        is_stored: rows of ods_sessions; else accepted rows of the batch.
+        is_empty: stored rows in no session.
+    """
+
+    day: date
+    days_late: int
+    rows: int
+    keys: int
+    first: datetime
+    is_stored: bool = False
+    is_empty: bool = False
 
 
 class Lake:

@@ -16,8 +16,9 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.pipeline.progress import phase
+from sessions_assets.rule.changes import earliest_changes
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
-from sessions_assets.rule.sessions import SessionRule, earliest_changes
+from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.violations import ARRIVAL, MISSING, ROW_COLUMNS, VIOLATIONS, violations, violations_of_all
 
 EXAMPLES = 5

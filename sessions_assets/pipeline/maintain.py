@@ -14,7 +14,8 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
-from sessions_assets.rule.sessions import SessionRule, all_sessions
+from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets.rule.sessions import all_sessions
 
 RETENTION = timedelta(days=14)
 """How far behind the newest applied day the raw rows of a day are kept (S21)."""

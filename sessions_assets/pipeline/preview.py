@@ -12,16 +12,17 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.lake import Lake, Measured
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import DeliveryError, Landing
 from sessions_assets.landing.readers import reading
 from sessions_assets.pipeline.apply import check_rule, compute
 from sessions_assets.pipeline.land import read
 from sessions_assets.pipeline.progress import phase
-from sessions_assets.pipeline.results import AppliedDay, AppliedRun, Measured, count_measured
+from sessions_assets.pipeline.results import AppliedDay, AppliedRun, count_measured
+from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
-from sessions_assets.rule.sessions import DELETE, INSERT, UPDATE, SessionRule
+from sessions_assets.rule.session_rule import SessionRule
 
 SHOWN = 20
 """So many of the sessions that would change are shown."""

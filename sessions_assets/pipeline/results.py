@@ -5,15 +5,14 @@ Must not know how rows are read, computed or written, nor Dagster.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.rule.events import KEY_COLUMNS
-from sessions_assets.rule.sessions import DELETE, INSERT, UPDATE
-
-SESSION_FATES = ("opened", "extended", "joined", "shortened")
+from sessions_assets.lake.lake import Measured
+from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
+from sessions_assets.rule.outcomes import SESSION_FATES, count_sessions
 
 
 @dataclass
@@ -58,29 +57,6 @@ class AppliedDay:
     def duplicates(self) -> int:
         """Count the accepted rows that repeat another one, of this batch or of an earlier arrival day."""
         return self.rows_accepted - self.events_first_seen
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Rows that a table holds of an arrival day: those that are so many days late, in a session or not.
-
-    Attributes:
-        day: the arrival day, of stored rows the one that first brought them.
-        days_late: days from the event date to the arrival.
-        rows: how many there are.
-        keys: about how many keys they have.
-        first: the least `timestamp`.
-        is_stored: rows of ods_sessions; else accepted rows of the batch.
-        is_empty: stored rows in no session.
-    """
-
-    day: date
-    days_late: int
-    rows: int
-    keys: int
-    first: datetime
-    is_stored: bool = False
-    is_empty: bool = False
 
 
 @dataclass
@@ -149,33 +125,3 @@ def _count_change(run: AppliedRun, row: Row) -> None:
     after.events_first_seen += rows
     after.empty_events += rows if row["is_empty"] else 0
     after.rows_inserted += rows if change == INSERT else 0
-
-
-def count_sessions(changed: DataFrame) -> dict[str, int]:
-    """Tell of each session with a changed row what it was before.
-
-    The sessions it was are those its changed rows were stored with, and itself if it was stored already. None: it
-    opened. Several: they joined. One that began earlier: it is shortened, what is left of that one or a part of it.
-    """
-    # Which sessions these were need not be known, only whether there are none, one or more: the least and the greatest.
-    itself = F.when(F.col("stored_session") == F.col("session_start"), F.col("session_start"))
-    is_new_action = F.col("is_user_action") & (F.col("change") == INSERT)
-    sessions = (
-        changed.where(F.col("session_start").isNotNull() & (F.col("change") != DELETE))
-        .groupBy(*KEY_COLUMNS, "session_start")
-        .agg(
-            F.min("stored_session_start").alias("earliest"),
-            F.min(F.least("stored_session_start", itself)).alias("least"),
-            F.max(F.greatest("stored_session_start", itself)).alias("greatest"),
-            F.max(is_new_action).alias("has_new_action"),
-        )
-    )
-    was_one = F.col("least") == F.col("greatest")
-    is_shortened = F.col("earliest") < F.col("session_start")
-    fates = {
-        "opened": F.col("least").isNull(),
-        "extended": was_one & F.col("has_new_action") & ~F.coalesce(is_shortened, F.lit(False)),
-        "joined": F.col("least") < F.col("greatest"),
-        "shortened": was_one & is_shortened,
-    }
-    return sessions.agg(*[F.count_if(fates[fate]).alias(fate) for fate in SESSION_FATES]).collect()[0].asDict()

@@ -1,10 +1,10 @@
-"""The rule: which events form a session, and what a batch can change of the sessions that are stored.
+"""Sessions of all events: order, repeats, the session start of each event, and the id of a session.
 
-DataFrame in, DataFrame out. Must not know Delta, paths, Dagster or what day it is.
-Source of the rules: S1 to S6, S9, S14 to S17, S19.
+DataFrame in, DataFrame out. Must not know what is stored, Delta, paths, Dagster or what day it is.
+Source of the rules: S1 to S6, S9.
 
-Both forms, `all_sessions` and `changes`, lay their rows on one timeline per key (user_id, product_code) and read
-it in the same order with the same code. A row of the timeline has
+`all_sessions` here and `changes` in `changes.py` lay their rows on one timeline per key (user_id, product_code) and
+read it in the same order with the same code. A row of the timeline has
 
 | column                  | meaning                                                                          |
 |-------------------------|----------------------------------------------------------------------------------|
@@ -18,65 +18,14 @@ it in the same order with the same code. A row of the timeline has
 | place                   | where the stored row lies, for whoever replaces it; NULL if there is none        |
 """
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from collections.abc import Callable
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.window import WindowSpec
 
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
-
-SESSION_TIMEOUT = timedelta(seconds=300)
-"""T: two consecutive user actions further apart belong to different sessions (S2, S3)."""
-
-USER_ACTIONS = frozenset({"a", "b", "c"})
-
-INSERT, UPDATE, DELETE = "inserted", "changed", "removed"
-
-# Exactly the columns of the table ods_sessions, in its order.
-SESSION_COLUMNS = (
-    *IDENTITY_COLUMNS,
-    "is_user_action",
-    "session_id",
-    "session_start",
-    "first_updated_at",
-    "pdate",
-)
-
-
-@dataclass(frozen=True)
-class SessionRule:
-    """The two values that decide every session.
-
-    Attributes:
-        timeout: T, to the microsecond; positive.
-        user_actions: the ids of user actions; None makes every event one.
-    """
-
-    timeout: timedelta = SESSION_TIMEOUT
-    user_actions: frozenset[str] | None = USER_ACTIONS
-
-    @property
-    def microseconds(self) -> int:
-        """Give the timeout as a whole number."""
-        return self.timeout // timedelta(microseconds=1)
-
-    def is_user_action(self) -> Column:
-        """Tell of a row with `event_id` whether a person did it."""
-        if self.user_actions is None:
-            return F.lit(True)
-        return F.col("event_id").isin(sorted(self.user_actions))
-
-    def as_properties(self) -> dict[str, str]:
-        """Write the rule as table properties, so that a table remembers what it was built with (S22)."""
-        actions = "*" if self.user_actions is None else json.dumps(sorted(self.user_actions))
-        return {
-            "sessions.timeoutMicroseconds": str(self.microseconds),
-            "sessions.userActions": actions,
-        }
+from sessions_assets.rule.session_rule import SESSION_COLUMNS, SessionRule
 
 
 def in_order() -> WindowSpec:
@@ -114,61 +63,11 @@ def all_sessions(events: DataFrame, rule: SessionRule) -> DataFrame:
     Returns:
         One row per distinct event (S1) with `SESSION_COLUMNS`.
     """
-    return _sessionize(_incoming(events, rule), rule).select(*SESSION_COLUMNS)
+    return sessionize(delivered_timeline(events, rule), rule).select(*SESSION_COLUMNS)
 
 
-def held_elsewhere(stored_of_days: DataFrame, batch: DataFrame, other_raw: DataFrame) -> DataFrame:
-    """Find the events that vanished from their own day and are still held by another (S17).
-
-    Args:
-        stored_of_days: stored rows whose `first_updated_at` is one of the days that are applied.
-        batch: accepted rows of those days, with `_updated_at`.
-        other_raw: accepted rows of all other days, with `_updated_at`.
-
-    Returns:
-        The rows of `other_raw` whose event is no longer in the day that first brought it.
-    """
-    of_its_day = stored_of_days.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias(ARRIVAL_DAY))
-    vanished = of_its_day.join(batch, [*IDENTITY_COLUMNS, ARRIVAL_DAY], "left_anti")
-    return other_raw.join(vanished.select(*IDENTITY_COLUMNS), [*IDENTITY_COLUMNS], "left_semi")
-
-
-def earliest_changes(touched: DataFrame) -> DataFrame:
-    """Give each key that the days touch the moment `since`, before which nothing of it can change (S14).
-
-    Args:
-        touched: rows of the batch, and stored rows that the days brought at first and may have lost.
-
-    Returns:
-        One row per key: `user_id`, `product_code`, `since`.
-    """
-    return touched.groupBy(*KEY_COLUMNS).agg(F.min("timestamp").alias("since"))
-
-
-def changes(
-    incoming: DataFrame, stored: DataFrame, since: DataFrame, days: Sequence[date], rule: SessionRule
-) -> DataFrame:
-    """Compute the rows of the stored sessions that these days change, and only those (S14 to S17, S19).
-
-    Args:
-        incoming: the four event columns and DATE `_updated_at`: rows of `days`, and rows that hold a vanished
-            event elsewhere; repeats allowed.
-        stored: stored rows, `SESSION_COLUMNS` and `place`; those before the earliest `since` - T may be left out.
-        since: the answer of `earliest_changes`.
-        days: the arrival days that are applied.
-        rule: timeout and user actions, those the stored rows were computed with.
-
-    Returns:
-        `SESSION_COLUMNS`, `change` (inserted, changed or removed), `place`, `stored_session_start` and
-        `stored_first_updated_at` (NULL where nothing was stored), and `stored_session`: the start of the latest
-        stored session of a row up to this instant.
-    """
-    timeline = _incoming(incoming, rule).unionByName(_stored_context(stored, since, days, rule))
-    rows = _sessionize(timeline, rule).where(~F.col("is_seed"))
-    return rows.withColumn("change", _change()).where(F.col("change").isNotNull())
-
-
-def _incoming(rows: DataFrame, rule: SessionRule) -> DataFrame:
+def delivered_timeline(rows: DataFrame, rule: SessionRule) -> DataFrame:
+    """Return delivered rows, the four event columns and `_updated_at`, as rows of the timeline."""
     return rows.select(
         *IDENTITY_COLUMNS,
         rule.is_user_action().alias("is_user_action"),
@@ -182,31 +81,7 @@ def _incoming(rows: DataFrame, rule: SessionRule) -> DataFrame:
     )
 
 
-def _stored_context(stored: DataFrame, since: DataFrame, days: Sequence[date], rule: SessionRule) -> DataFrame:
-    is_seed = F.col("timestamp") < F.col("since")
-    can_change = F.col("timestamp") >= F.col("since")
-    seeds_a_session = F.col("is_user_action") & (microseconds_between("timestamp", "since") <= rule.microseconds)
-    # A day that is applied anew has to show again what it holds; any other day still holds what it brought.
-    # As an array, for Spark writes a lone date into the code that it generates, and would compile that anew each day.
-    is_of_days = F.array_contains(F.array(*map(F.lit, days)), F.col("first_updated_at"))
-    still_held_by = F.when(~is_of_days, F.col("first_updated_at"))
-    return (
-        stored.join(since, [*KEY_COLUMNS])
-        .where(can_change | seeds_a_session)
-        .select(
-            *IDENTITY_COLUMNS,
-            "is_user_action",
-            F.when(is_seed, F.col("first_updated_at")).otherwise(still_held_by).alias("arrival"),
-            F.lit(True).alias("is_stored"),
-            is_seed.alias("is_seed"),
-            F.col("session_start").alias("stored_session_start"),
-            F.col("first_updated_at").alias("stored_first_updated_at"),
-            "place",
-        )
-    )
-
-
-def _sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
+def sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
     """Fuse repeats, then give every row its session: one shuffle, one sort and two windows (S1 to S6, S9)."""
     events = _one_row_per_event(timeline)
     return with_session_start(events, rule).select(
@@ -278,15 +153,6 @@ def with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
             "stored_session": F.max("stored_session_start").over(_until_this_instant()),
         }
     ).withColumn("session_start", F.when(is_inside_session, F.col("latest_start")))
-
-
-def _change() -> Column:
-    differs = ~F.col("first_updated_at").eqNullSafe(F.col("stored_first_updated_at")) | ~F.col(
-        "session_start"
-    ).eqNullSafe(F.col("stored_session_start"))
-    return (
-        F.when(~F.col("is_held"), F.lit(DELETE)).when(~F.col("is_stored"), F.lit(INSERT)).when(differs, F.lit(UPDATE))
-    )
 
 
 def session_id() -> Column:

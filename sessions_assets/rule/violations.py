@@ -14,8 +14,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS, is_blank
+from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import (
-    SessionRule,
     before,
     in_order,
     is_same_event,

@@ -1,0 +1,61 @@
+"""The session rule as configuration: the timeout, the user actions, and the columns of a session row.
+
+Must not know how sessions are computed, Delta, paths or Dagster.
+Source of the rules: S2, S3 (timeout), S22 (a table remembers the rule it was built with).
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.rule.events import IDENTITY_COLUMNS
+
+SESSION_TIMEOUT = timedelta(seconds=300)
+"""T: two consecutive user actions further apart belong to different sessions (S2, S3)."""
+
+USER_ACTIONS = frozenset({"a", "b", "c"})
+
+# Exactly the columns of the table ods_sessions, in its order.
+SESSION_COLUMNS = (
+    *IDENTITY_COLUMNS,
+    "is_user_action",
+    "session_id",
+    "session_start",
+    "first_updated_at",
+    "pdate",
+)
+
+
+@dataclass(frozen=True)
+class SessionRule:
+    """The two values that decide every session.
+
+    Attributes:
+        timeout: T, to the microsecond; positive.
+        user_actions: the ids of user actions; None makes every event one.
+    """
+
+    timeout: timedelta = SESSION_TIMEOUT
+    user_actions: frozenset[str] | None = USER_ACTIONS
+
+    @property
+    def microseconds(self) -> int:
+        """Give the timeout as a whole number."""
+        return self.timeout // timedelta(microseconds=1)
+
+    def is_user_action(self) -> Column:
+        """Tell of a row with `event_id` whether a person did it."""
+        if self.user_actions is None:
+            return F.lit(True)
+        return F.col("event_id").isin(sorted(self.user_actions))
+
+    def as_properties(self) -> dict[str, str]:
+        """Write the rule as table properties, so that a table remembers what it was built with (S22)."""
+        actions = "*" if self.user_actions is None else json.dumps(sorted(self.user_actions))
+        return {
+            "sessions.timeoutMicroseconds": str(self.microseconds),
+            "sessions.userActions": actions,
+        }
