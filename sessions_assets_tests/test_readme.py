@@ -25,7 +25,8 @@ from sessions_assets.definitions import build_definitions
 from sessions_assets.lake import tables
 from sessions_assets.lake.lake import Lake
 from sessions_assets.landing.batches import FORMATS, Landing
-from sessions_assets.landing.readers import layouts, read_rows
+from sessions_assets.landing.layouts import layouts
+from sessions_assets.landing.readers import read_rows
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule import events

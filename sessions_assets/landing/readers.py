@@ -1,182 +1,20 @@
-"""The formats: how the files of a batch become rows of strings.
+"""Readers: how files of csv, JSON lines and Parquet become rows of strings.
 
-Knows csv, JSON lines and Parquet, their headers and their damages. Must not know what makes a row a valid event, where
-a batch lies, the Delta tables or Dagster.
-Source of the rules: S8 (a row the format cannot parse).
+Must not know what makes a row a valid event, where a batch lies, the Delta tables or Dagster.
+Source of the rules: R8 (a row the format cannot parse).
 """
 
-import csv
-import gzip
-import json
-import re
-import zlib
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from functools import reduce
-from itertools import islice
-from typing import IO, Any
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
+from sessions_assets.landing.layouts import Layout, literal_path
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, INVALID_UTF8, UNPARSABLE_ROW
 
-_Stream = IO[bytes] | gzip.GzipFile
-_HEADER_BYTES = 1 << 20
-_JSON_SAMPLE_LINES = 1000
-_UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
-_FAILED_FILE = re.compile(r"\[FAILED_READ_FILE\b[^]]*\].*? file:? (\S+?)\.?\s")
-_NESTED = re.compile(r"struct|array|map|variant")
 # RFC 4180: a quote inside a quoted field is doubled; white space belongs to the field.
 _CSV_OPTIONS = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "malformed", "escape": '"'}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the columns lie in a file; files of one layout are read together.
-
-    Attributes:
-        suffix: csv, jsonl or parquet.
-        names: all column names as the file writes them, in its order.
-        is_folder: the file lies in a folder named by the day, rather than being named by it.
-        header: the header line of a csv file, else "".
-        types: the types of the columns of a Parquet file: another file may have others.
-        counts_nanoseconds: the timestamp of a Parquet file does, and Spark reads a plain number.
-    """
-
-    suffix: str
-    names: tuple[str, ...]
-    is_folder: bool
-    header: str = ""
-    types: tuple[str, ...] = ()
-    counts_nanoseconds: bool = False
-
-    def name_of(self, column: str) -> str:
-        """Find a column by its name, without regard to case and white space around it; give it as written."""
-        return self.names[self.position_of(column)]
-
-    def position_of(self, column: str) -> int:
-        """Find where a column stands."""
-        return [_plain(name) for name in self.names].index(column)
-
-    @property
-    def additional(self) -> tuple[str, ...]:
-        """The names that are no columns of an event."""
-        return tuple(name for name in self.names if _plain(name) not in IDENTITY_COLUMNS)
-
-
-def layouts(spark: SparkSession, landing: Landing, deliveries: Sequence[Delivery]) -> dict[Layout, list[str]]:
-    """Look into each file for its columns and group the files that lie alike.
-
-    Raises:
-        DeliveryError: a file that cannot be read, or lacks a column; names the file and what was expected.
-    """
-    groups: dict[Layout, list[str]] = defaultdict(list)
-    for delivery in deliveries:
-        for file in delivery.files:
-            try:
-                layout = _layout(spark, landing, file, is_folder=delivery.is_folder)
-            except _UNREADABLE as error:
-                raise DeliveryError(f"{file} cannot be read: {_first_line(error)}") from error
-            _check_columns(file, layout)
-            groups[layout].append(file)
-    return groups
-
-
-def _layout(spark: SparkSession, landing: Landing, file: str, *, is_folder: bool) -> Layout:
-    suffix = file.removesuffix(".gz").rsplit(".", 1)[-1]
-    if suffix == "parquet":
-        return _parquet_layout(spark, file, is_folder=is_folder)
-    with landing.open(file) as raw:
-        stream: _Stream = gzip.GzipFile(fileobj=raw) if file.endswith(".gz") else raw
-        if stream is not raw and not raw.read(1):
-            raise EOFError("no byte in it, not even those of an empty gzip file")
-        raw.seek(0)
-        if suffix == "jsonl":
-            return Layout(suffix, _json_names(file, stream), is_folder)
-        header = next(_lines(stream, errors="strict"), "")
-        return Layout(suffix, tuple(next(csv.reader([header]), ())), is_folder, header)
-
-
-def _parquet_layout(spark: SparkSession, file: str, *, is_folder: bool) -> Layout:
-    try:
-        with reading():
-            types = spark.read.parquet(_literal(file)).dtypes
-    except PySparkException as error:
-        raise DeliveryError(f"{file} cannot be read: {_first_line(error)}") from error
-    names = tuple(name for name, _ in types)
-    layout = Layout("parquet", names, is_folder, types=tuple(kind for _, kind in types))
-    return replace(layout, counts_nanoseconds=("bigint" in layout.types and _counts_nanoseconds(spark, file)))
-
-
-def _counts_nanoseconds(spark: SparkSession, file: str) -> bool:
-    # Spark takes them for a BIGINT, as which it would also show any other number.
-    java: Any = spark._jvm  # noqa: SLF001 - Spark has no call for the schema that the file itself has
-    path = java.org.apache.hadoop.fs.Path(file)
-    conf = spark._jsparkSession.sessionState().newHadoopConf()  # noqa: SLF001
-    parquet = java.org.apache.parquet.hadoop
-    reader = parquet.ParquetFileReader.open(parquet.util.HadoopInputFile.fromPath(path, conf))
-    try:
-        fields = reader.getFooter().getFileMetaData().getSchema().getFields()
-    finally:
-        reader.close()
-    return any(_plain(field.getName()) == "timestamp" and "TIMESTAMP(NANOS" in str(field) for field in fields)
-
-
-def _lines(stream: _Stream, errors: str) -> Iterator[str]:
-    while line := stream.readline(_HEADER_BYTES):
-        text = line.decode("utf-8-sig", errors).rstrip("\r\n")
-        if text.strip():
-            yield text
-
-
-def _json_names(file: str, stream: _Stream) -> tuple[str, ...]:
-    """Name the columns of the first rows; a file without rows has the columns of an event (S20)."""
-    names: dict[str, None] = {}
-    sample = list(islice(_lines(stream, errors="replace"), _JSON_SAMPLE_LINES))
-    for line in sample:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue  # whatever is wrong with the row is found again, and said, when the file is read
-        names |= dict.fromkeys(row) if isinstance(row, dict) else {}
-    if sample and not names:
-        raise DeliveryError(f"{file}: no JSON object in its first {len(sample)} lines: expected one a line")
-    return tuple(names or IDENTITY_COLUMNS)
-
-
-def _check_columns(file: str, layout: Layout) -> None:
-    plain = [_plain(name) for name in layout.names]
-    missing = [column for column in IDENTITY_COLUMNS if column not in plain]
-    twice = [column for column in IDENTITY_COLUMNS if plain.count(column) > 1]
-    if missing or twice:
-        problem = f"lacks column {', '.join(missing)}" if missing else f"has column {', '.join(twice)} twice"
-        found = ", ".join(layout.names) or "no header"
-        raise DeliveryError(f"{file} {problem}: expected {', '.join(IDENTITY_COLUMNS)}; found {found}")
-    kinds = {c: layout.types[layout.position_of(c)] for c in IDENTITY_COLUMNS if layout.types}
-    if nested := [f"{c} {kind}" for c, kind in kinds.items() if _NESTED.match(kind)]:
-        raise DeliveryError(f"{file} has {', '.join(nested)}: expected text, numbers or times")
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """Turn Spark's failure to read a file into one sentence.
-
-    Raises:
-        DeliveryError: names the file.
-    """
-    try:
-        yield
-    except (PySparkException, Py4JJavaError) as error:
-        failed = _FAILED_FILE.search(str(error))
-        if not failed:
-            raise
-        raise DeliveryError(f"{failed[1]} cannot be read: truncated, damaged or not what its name says") from error
 
 
 def read_rows(spark: SparkSession, layouts: Mapping[Layout, Sequence[str]]) -> DataFrame:
@@ -216,7 +54,7 @@ def _read_json(spark: SparkSession, layout: Layout, files: Sequence[str]) -> Dat
 
 
 def _read_lines(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
-    lines = spark.read.text([_literal(file) for file in files])
+    lines = spark.read.text([literal_path(file) for file in files])
     return lines.select("value", *_origin(layout)).where(F.trim("value") != "")
 
 
@@ -233,7 +71,7 @@ def _rows_of_lines(lines: DataFrame, columns: Mapping[str, Column], is_broken: C
 
 
 def _read_parquet(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
-    rows = spark.read.parquet(*[_literal(file) for file in files])
+    rows = spark.read.parquet(*[literal_path(file) for file in files])
     columns = {c: F.col(_quoted(layout.name_of(c))) for c in IDENTITY_COLUMNS}
     moment = F.lit(None).cast("timestamp")
     if layout.counts_nanoseconds:
@@ -260,18 +98,5 @@ def _origin(layout: Layout) -> list[Column]:
     return [F.col("_metadata.file_path").alias("source_file"), day.alias(ARRIVAL_DAY)]
 
 
-def _literal(file: str) -> str:
-    # Hadoop would take these for a pattern, and read other files than the one that is named.
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", file)
-
-
 def _quoted(name: str) -> str:
     return f"`{name.replace('`', '``')}`"
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -8,6 +8,7 @@ from pathlib import Path
 
 _ROOMS = (
     "rule/events",
+    "landing/layouts",
     "landing/readers",
     "rule/sessions",
     "pipeline/land",

@@ -17,7 +17,8 @@ from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
-from sessions_assets.landing.readers import layouts, read_rows, reading
+from sessions_assets.landing.layouts import layouts, reading
+from sessions_assets.landing.readers import read_rows
 from sessions_assets.pipeline.code_version import code
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.pipeline.results import LandedDay

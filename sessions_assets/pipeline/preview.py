@@ -15,7 +15,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.lake.lake import Lake, Measured
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import DeliveryError, Landing
-from sessions_assets.landing.readers import reading
+from sessions_assets.landing.layouts import reading
 from sessions_assets.pipeline.apply import check_rule, compute
 from sessions_assets.pipeline.land import read
 from sessions_assets.pipeline.progress import phase
