@@ -11,13 +11,12 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from benchmarks.events import Shape, write_batches
-from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.spark import DRIVER_MEMORY, spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
-from sessions_assets.settings import DRIVER_MEMORY
 
 LATENESS_DAYS = 5
 RULE = SessionRule()
@@ -25,7 +24,7 @@ RULE = SessionRule()
 
 def session(driver_memory: str = DRIVER_MEMORY) -> SparkSession:
     """Start the session that a run on this machine has."""
-    return SparkResource(master="local[*]", driver_memory=driver_memory).spark_session
+    return spark_session("local[*]", driver_memory)
 
 
 def days_of(folder: Path) -> list[date]:

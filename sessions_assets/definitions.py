@@ -4,8 +4,9 @@ import dagster as dg
 
 from sessions_assets.dagster.assets import build_assets
 from sessions_assets.dagster.checks import build_checks
-from sessions_assets.dagster.jobs import build_jobs, build_schedules
+from sessions_assets.dagster.jobs import build_jobs
 from sessions_assets.dagster.resources import build_resources
+from sessions_assets.dagster.schedules import build_schedules
 from sessions_assets.dagster.sensors import build_sensors
 from sessions_assets.settings import Settings
 

@@ -11,13 +11,12 @@ from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from sessions_assets.lake.spark import DRIVER_MEMORY
 from sessions_assets.rule.events import LATENESS_DAYS
 from sessions_assets.rule.session_rule import SESSION_TIMEOUT, USER_ACTIONS
 from sessions_assets.storage import DEFAULT_REGION
 
 FIRST_SAMPLE_DAY = date(2025, 3, 10)
-# Spark's own default of 1 GiB is too small for a day of a million events.
-DRIVER_MEMORY = "2g"
 
 
 class SettingsError(ValueError):

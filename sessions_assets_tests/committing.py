@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from sessions_assets.dagster.resources import SparkResource
+from sessions_assets.lake.spark import spark_session
 from sessions_assets.storage import Storage
 
 # Of a commit of one row nearly all is planning; compiling each query would cost more than it saves.
@@ -20,11 +20,8 @@ _FOR_TINY_DATA = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.fa
 def main(table: str, part: str, commits: str, folder: str) -> None:
     """Append one row in each commit."""
     settings = Storage(os.environ["AWS_ENDPOINT_URL"]).for_spark() | _FOR_TINY_DATA
-    resource = SparkResource(
-        master="local[1]", uses_s3=True, driver_memory="1g", spark_config={**settings, "spark.ui.enabled": "true"}
-    )
-    spark = resource.spark_session
-    (Path(folder) / f"ready {part}").write_text(str(resource.ui_address))
+    spark = spark_session("local[1]", "1g", uses_s3=True, config={**settings, "spark.ui.enabled": "true"})
+    (Path(folder) / f"ready {part}").write_text(str(spark.sparkContext.uiWebUrl))
     while not (Path(folder) / "go").exists():
         time.sleep(0.01)
     for number in range(int(commits)):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.spark import spark_session
 from sessions_assets_tests.deployment import FIRST, LAST, Deployment, Sample
 from sessions_assets_tests.stack import Stack
 
@@ -48,7 +48,7 @@ _FOR_TINY_DATA = {
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     warehouse = {"spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse"))}
-    session = SparkResource(master="local[2]", spark_config=_FOR_TINY_DATA | warehouse).spark_session
+    session = spark_session("local[2]", config=_FOR_TINY_DATA | warehouse)
     yield session
     session.stop()
 

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import Ledger
+from sessions_assets.lake.spark import spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import maintain
 from sessions_assets.pipeline.apply import apply
@@ -91,7 +91,7 @@ def die_inside(table: Path) -> None:
 
 def main(folder: str, command: str, moment: str) -> None:
     """Run a command until its moment comes; to get to the end is an error."""
-    spark = SparkResource(master="local[2]").spark_session
+    spark = spark_session("local[2]")
     lake = Lake(spark, f"{folder}/lake")
     when, place, *number = moment.split()
     if when == "inside":

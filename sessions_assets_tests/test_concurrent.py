@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.spark import spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
@@ -46,7 +46,7 @@ def wait_for(file: Path, parts: Sequence["subprocess.Popen[bytes]"] = ()) -> Non
 
 def take_part(folder: Path, part: int) -> None:
     """Land and apply one day a round, when the round begins; say how it ended."""
-    lake, landing = Lake(SparkResource(master="local[1]").spark_session, f"{folder}/lake"), Landing(f"{folder}/landing")
+    lake, landing = Lake(spark_session("local[1]"), f"{folder}/lake"), Landing(f"{folder}/landing")
     for number in range(ROUNDS):
         (folder / f"ready {number} {part}").touch()
         wait_for(folder / f"go {number}")

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sessions_assets.lake import transactions
 from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.spark import shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets_tests.tables import day, event, frame
 
@@ -70,13 +71,13 @@ def test_a_large_batch_gets_more_tasks(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, rows: int, tasks: str, is_adaptive: str
 ) -> None:
     """A task for about so many rows, if there are some for each of the two cores; afterwards it is as before."""
-    monkeypatch.setattr("sessions_assets.lake.lake._ROWS_PER_TASK", 10)
-    monkeypatch.setattr("sessions_assets.lake.lake._LEAST_ROWS_PER_TASK", 4)
+    monkeypatch.setattr("sessions_assets.lake.spark._ROWS_PER_TASK", 10)
+    monkeypatch.setattr("sessions_assets.lake.spark._LEAST_ROWS_PER_TASK", 4)
     names = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
     before = [lake.spark.conf.get(name) for name in names]
-    with lake.tasks_for(rows, is_planned_once=True):
+    with shuffle_partitions_for(lake.spark, rows, is_planned_once=True):
         assert [lake.spark.conf.get(name) for name in names] == [tasks, is_adaptive]
-    with lake.tasks_for(rows, is_planned_once=False):
+    with shuffle_partitions_for(lake.spark, rows, is_planned_once=False):
         assert [lake.spark.conf.get(name) for name in names] == [tasks, "true"]
     assert [lake.spark.conf.get(name) for name in names] == before == ["2", "true"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sessions_assets.dagster.resources import java_options
+from sessions_assets.lake.spark import java_options
 from sessions_assets.settings import Settings, SettingsError
 
 

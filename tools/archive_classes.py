@@ -11,8 +11,8 @@ from typing import Any
 
 import pyspark
 
-from sessions_assets.dagster.resources import SparkResource
 from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.spark import spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.audit import inspect
@@ -44,8 +44,8 @@ def main() -> None:
 def _run(archive: Path, lake: str) -> None:
     """Land, apply and check a sample day, in a JVM that archives its classes when it ends."""
     options = f'-Duser.timezone=UTC -XX:+UseParallelGC "-XX:ArchiveClassesAtExit={archive}" -Xlog:cds=off'
-    resource = SparkResource(master="local[*]", spark_config={"spark.driver.extraJavaOptions": options})
-    opened = Lake(resource.spark_session, lake)
+    spark = spark_session("local[*]", config={"spark.driver.extraJavaOptions": options})
+    opened = Lake(spark, lake)
     landing, rule = Landing(str(FOLDER.parent / "batches")), SessionRule()
     land(opened, landing, [FIRST_SAMPLE_DAY], LATENESS_DAYS)
     apply(opened, [FIRST_SAMPLE_DAY], rule)

@@ -1,4 +1,4 @@
-"""The jobs beside the daily flow: what expires raw days, tends, checks, previews and rebuilds ods_sessions, and when.
+"""The jobs beside the daily flow: they expire raw days, and compact, check, preview and rebuild ods_sessions.
 
 Must not know SQL, Spark settings or credentials.
 """
@@ -177,21 +177,3 @@ def build_jobs(settings: Settings) -> list[dg.JobDefinition | UnresolvedAssetJob
         preview_a_day()
 
     return [expire_raw, compact_sessions, rebuild_sessions, check_days, check_sessions, preview_day, expect_arrival]
-
-
-def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """Make the schedules: two that are on from the start, and the daily look for the batch at the hour of the settings.
-
-    Raw events are kept two weeks unless somebody decides otherwise. Nobody is alarmed before they ask for it.
-    """
-    on, off = dg.DefaultScheduleStatus.RUNNING, dg.DefaultScheduleStatus.STOPPED
-    return [
-        dg.ScheduleDefinition(job=expire_raw, cron_schedule="0 3 * * *", default_status=on),
-        dg.ScheduleDefinition(job=compact_sessions, cron_schedule="30 3 * * *", default_status=on),
-        dg.ScheduleDefinition(
-            job=expect_arrival,
-            cron_schedule=f"0 {settings.due_hour} * * *",
-            execution_timezone="UTC",
-            default_status=off,
-        ),
-    ]

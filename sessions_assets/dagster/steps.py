@@ -12,6 +12,7 @@ import dagster as dg
 
 from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.ledger import ClosedDayError
+from sessions_assets.lake.spark import JarsError
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.pipeline.progress import LOGGER
 from sessions_assets.storage import StorageError
@@ -39,7 +40,7 @@ def step(log: dg.DagsterLogManager) -> Iterator[Callable[[], float]]:
     LOGGER.addHandler(handler)
     try:
         yield lambda: round(time.monotonic() - started, 1)
-    except (ClosedDayError, DeliveryError, LakeError, StorageError) as error:
+    except (ClosedDayError, DeliveryError, JarsError, LakeError, StorageError) as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     finally:
         LOGGER.removeHandler(handler)

@@ -34,12 +34,6 @@ from sessions_assets.rule.events import ARRIVAL_DAY, KEY_COLUMNS
 from sessions_assets.rule.session_rule import SESSION_COLUMNS
 from sessions_assets.storage import LOCAL, Storage
 
-_SHUFFLE_TASKS, _ADAPTIVE = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
-# About 100 MB of events in the memory of a task that sorts them.
-_ROWS_PER_TASK = 500_000
-# With fewer, a task costs more than it does; and each writes files of its own.
-_LEAST_ROWS_PER_TASK = 10_000
-
 # Delta's own target of a compaction, in bytes; a date with more has several files and is none the worse for it.
 _LARGEST_FILE = 1 << 30
 
@@ -137,28 +131,6 @@ class Lake:
         """
         self._check_made(table)
         return self.stored(table).version()
-
-    @contextmanager
-    def tasks_for(self, rows: int, *, is_planned_once: bool) -> Iterator[None]:
-        """Let each shuffle have about as many tasks as so many rows need, if that is many the same for each core.
-
-        Three tasks on two cores take as long as four.
-
-        Args:
-            rows: of the batch.
-            is_planned_once: for few rows, do not plan the rest of a query anew after each part of it; each time Delta
-                would list the files again.
-        """
-        usual = {name: self.spark.conf.get(name) for name in (_SHUFFLE_TASKS, _ADAPTIVE)}
-        cores = self.spark.sparkContext.defaultParallelism
-        rounds = max(round(rows / (_ROWS_PER_TASK * cores)), 1)
-        self.spark.conf.set(_SHUFFLE_TASKS, min(rounds * cores, rows // _LEAST_ROWS_PER_TASK + 1))
-        self.spark.conf.set(_ADAPTIVE, rounds > 1 or not is_planned_once)
-        try:
-            yield
-        finally:
-            for name, value in usual.items():
-                self.spark.conf.set(name, value or "")
 
     def read_days(self, table: Table, days: Collection[date], version: int | None = None) -> DataFrame:
         """Read the arrival days of a table that is partitioned by them."""

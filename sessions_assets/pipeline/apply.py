@@ -15,6 +15,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake.lake import Lake, LakeError, Measured
 from sessions_assets.lake.ledger import Entry
+from sessions_assets.lake.spark import shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.pipeline.code_version import code
 from sessions_assets.pipeline.progress import LOGGER, phase
@@ -63,7 +64,8 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
         say(f"{run.rows_delivered} rows of {len(run.days)} batches")
     # What a day delivered anew has lost is looked for in all raw days: there Spark should see how little that is.
     is_new = not any(found.is_stored for found in measured)
-    with lake.tasks_for(sum(entry.rows_accepted for entry in pending), is_planned_once=is_new):
+    rows = sum(entry.rows_accepted for entry in pending)
+    with shuffle_partitions_for(lake.spark, rows, is_planned_once=is_new):
         changed = compute(lake, batch, measured, run, rule)
         if changed is not None:
             _merge(lake, changed, run)

@@ -1,0 +1,137 @@
+"""The Spark session: Delta's settings, the jars, how the JVM starts, and the number of shuffle partitions.
+
+Must not know Dagster, the environment, or which tables there are.
+Source of the rules: S10 (times are UTC).
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+DRIVER_MEMORY = "2g"
+"""Memory of the process that plans a run: Spark's own default of 1 GiB is too small for a day of a million events."""
+
+_NAME = "sessions_assets"
+_SPARK_SETTINGS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # S10: times are UTC wherever the machine stands; casts that fail must be asked for with try_.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.executor.extraJavaOptions": "-Duser.timezone=UTC",
+    "spark.sql.ansi.enabled": "true",
+    # Spark's default is INT96: slower to read, without bounds in the files, and deprecated by Parquet.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # Parquet as pandas writes it counts nanoseconds; without this Spark would refuse the file.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # The local table of a small day needs no 200 tasks: adaptive execution joins them, but starts with these.
+    "spark.sql.shuffle.partitions": "16",
+    # A plain UI for a run of seconds costs its start; a cluster has its own.
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    # The file list of a table is small; each scan asks for it, and 50 tasks (the default) would be mostly start-up.
+    "spark.databricks.delta.snapshotPartitions": "1",
+    # A VACUUM that deletes nothing would still make two versions of the table.
+    "spark.databricks.delta.vacuum.logging.enabled": "false",
+    # It lists with this many tasks, however few files there are: with the default of 10000 for half a minute.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "32",
+    # A day needs more than the default of 100 classes, so each day would throw out, and compile, all of them again.
+    "spark.sql.codegen.cache.maxEntries": "1000",
+    # A compacted file is sorted by key, so that a reader of one user skips most of it.
+    "spark.databricks.io.skipping.mdc.sortWithinFiles": "true",
+}
+
+_SHUFFLE_PARTITIONS, _ADAPTIVE = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
+# About 100 MB of events in the memory of a task that sorts them.
+_ROWS_PER_TASK = 500_000
+# With fewer, a task costs more than it does; and each writes files of its own.
+_LEAST_ROWS_PER_TASK = 10_000
+
+
+class JarsError(Exception):
+    """Spark's jars are missing. Names the folders that were searched and the command that fetches them."""
+
+
+def spark_session(
+    master: str,
+    driver_memory: str = DRIVER_MEMORY,
+    *,
+    uses_s3: bool = False,
+    config: Mapping[str, str] | None = None,
+) -> SparkSession:
+    """Return the Spark session of this process: the one that is open, as its first user configured it, or a new one.
+
+    Args:
+        master: where Spark runs, such as `local[*]`.
+        driver_memory: of the process that plans a run, and does the work if the master is local.
+        uses_s3: whether tables or batches lie on S3, which needs more jars.
+        config: additional Spark settings.
+
+    Raises:
+        JarsError: the jars are not there.
+    """
+    active = SparkSession.getActiveSession()
+    if active is not None and active.sparkContext.appName == _NAME:
+        return active
+    jars = _jars("", "jars")
+    for_s3 = _jars("s3", "jars-s3") if uses_s3 else []
+    of_jvm = {
+        # Must be known before the JVM starts.
+        "spark.driver.memory": driver_memory,
+        "spark.driver.extraJavaOptions": " ".join(java_options(Path(jars[0]).parent)),
+        # Of the driver's own loader, the only one whose classes can come out of an archive.
+        "spark.driver.extraClassPath": ":".join(jars),
+        "spark.jars": ",".join(jars + for_s3),
+    }
+    builder = SparkSession.builder.appName(_NAME).master(master)
+    for name, value in {**_SPARK_SETTINGS, **of_jvm, **(config or {})}.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    return session
+
+
+def java_options(folder: Path) -> list[str]:
+    """Say how the JVM starts: from the classes that `make setup` has archived beside the jars, if it has.
+
+    A JVM that they do not fit loads its own. Parallel: a run is a batch, so all of its time counts, and no pause does.
+    """
+    options = ["-Duser.timezone=UTC", "-XX:+UseParallelGC"]
+    archive = folder / "classes.jsa"
+    if archive.exists():
+        # In quotes: the folder may have a space in its name.
+        options += [f'"-XX:SharedArchiveFile={archive}"', "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+    return options
+
+
+def _jars(kind: str, target: str) -> list[str]:
+    folders = (Path.cwd() / "jars" / kind, Path(__file__).parent.parent.parent / "jars" / kind)
+    for folder in folders:
+        if found := sorted(folder.glob("*.jar")):
+            return [str(jar) for jar in found]
+    looked = " and ".join(str(folder) for folder in dict.fromkeys(folders))
+    raise JarsError(f"no jars in {looked}: run `make {target}`")
+
+
+@contextmanager
+def shuffle_partitions_for(spark: SparkSession, rows: int, *, is_planned_once: bool) -> Iterator[None]:
+    """Size shuffles to the batch, in whole rounds of the cores: three tasks on two cores take as long as four.
+
+    Args:
+        spark: whose settings change while the context lasts.
+        rows: of the batch.
+        is_planned_once: for few rows, do not plan the rest of a query anew after each part of it; each time Delta
+            would list the files again.
+    """
+    usual = {name: spark.conf.get(name) for name in (_SHUFFLE_PARTITIONS, _ADAPTIVE)}
+    cores = spark.sparkContext.defaultParallelism
+    rounds = max(round(rows / (_ROWS_PER_TASK * cores)), 1)
+    spark.conf.set(_SHUFFLE_PARTITIONS, min(rounds * cores, rows // _LEAST_ROWS_PER_TASK + 1))
+    spark.conf.set(_ADAPTIVE, rounds > 1 or not is_planned_once)
+    try:
+        yield
+    finally:
+        for name, value in usual.items():
+            spark.conf.set(name, value or "")
