@@ -60,7 +60,7 @@ def gaps(timeout: timedelta) -> list[timedelta]:
 
 
 def acceptable(events: Iterable[Event], arrival: date) -> list[Event]:
-    """Keep the events that a batch of this day may hold (S11)."""
+    """Keep the events that a batch of this day may hold (R11)."""
     return [event for event in events if refusal(event.timestamp.date(), arrival, LATENESS_DAYS) is None]
 
 
@@ -152,7 +152,7 @@ def random_applies(rng: Random, days: Iterable[date]) -> list[Step]:
 
 
 def with_user_prefix(rounds: Rounds, prefix: str) -> Rounds:
-    """Give a history users of its own, so that it can share a table with others (S7)."""
+    """Give a history users of its own, so that it can share a table with others (R7)."""
     return [
         {
             day: [event._replace(user_id=f"{prefix}{event.user_id}") for event in events]
@@ -179,7 +179,7 @@ def pack(histories: Sequence[Rounds]) -> Rounds:
 
 
 def current_deliveries(steps: Iterable[Step]) -> Mapping[date, list[Event]]:
-    """Give what stands for each day after these steps: its last delivery (S17)."""
+    """Give what stands for each day after these steps: its last delivery (R17)."""
     return {step.day: step.events for step in steps if isinstance(step, Land)}
 
 

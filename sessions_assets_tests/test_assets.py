@@ -34,7 +34,7 @@ def accepted(lake: Lake) -> dict[date, list[Event]]:
 
 
 def test_the_sample_becomes_what_the_reference_says(sample: Sample) -> None:
-    """Rule over the union of all that was accepted, row by row (S18)."""
+    """Rule over the union of all that was accepted, row by row (R18)."""
     deployment, result = sample
     assert result.success
     by_user: dict[tuple[str, str], dict[date, list[Event]]] = {}
@@ -49,7 +49,7 @@ def test_the_sample_becomes_what_the_reference_says(sample: Sample) -> None:
 
 @pytest.mark.long
 def test_range_single_days_and_bulk_give_the_same_table(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
-    """One range run; a shorter one and then single days, not in their order; the rule over all at once (S18)."""
+    """One range run; a shorter one and then single days, not in their order; the rule over all at once (R18)."""
     by_range = stored_rows(sample[0].lake)
     shutil.copytree(sample[0].folder, tmp_path / "lake", ignore=shutil.ignore_patterns("ods_sessions"))
     single = Deployment(spark, tmp_path / "lake")
@@ -101,7 +101,7 @@ def test_a_day_shows_its_sessions_by_hour(sample: Sample) -> None:
 
 
 def test_materializing_again_makes_no_new_version(sample: Sample) -> None:
-    """A single day behaves like a range: its numbers stay, nothing is written (S19)."""
+    """A single day behaves like a range: its numbers stay, nothing is written (R19)."""
     deployment, _ = sample
     before = deployment.lake.version(ODS_SESSIONS)
     result = deployment.materialize(date(2025, 3, 18))

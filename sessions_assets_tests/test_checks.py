@@ -86,7 +86,7 @@ def test_rows_that_went_missing_are_found_by_the_checks_alone(deployment: Deploy
 
 
 def test_a_day_without_a_batch_is_a_warning_of_its_own(deployment: Deployment) -> None:
-    """In a range run such a day is passed over; it has no rows to lose, and is not left as planned for ever (S20)."""
+    """In a range run such a day is passed over; it has no rows to lose, and is not left as planned for ever (R20)."""
     assert deployment.materialize(day(2), day(4), only=["raw_events"], checks=True).success
     days = [*DAYS, day(3), day(4)]
     assert states(deployment, "conservation") == dict.fromkeys(days, GOOD)

@@ -59,7 +59,7 @@ def take_part(folder: Path, part: int) -> None:
 
 
 def test_two_runs_at_once_end_right_or_fail_cleanly(spark: SparkSession, tmp_path: Path) -> None:
-    """Whoever fails says that another run has written; repeated, the table is the rule over all (S18)."""
+    """Whoever fails says that another run has written; repeated, the table is the rule over all (R18)."""
     write_batches(tmp_path / "landing", {day(number): events for number, events in batches().items()})
     program = "import sys; from pathlib import Path; from sessions_assets_tests.test_concurrent import take_part; "
     program += "take_part(Path(sys.argv[1]), int(sys.argv[2]))"

@@ -1,7 +1,7 @@
-"""Theorem S18 on real Delta tables: hundreds of random histories, packed into few runs, agree with the plain model.
+"""Theorem R18 on real Delta tables: hundreds of random histories, packed into few runs, agree with the plain model.
 
 The model is compared with the rule in its own tests; here once more at the end. Beside the rows, the number of rows
-written must agree: a run that writes what did not change gives the right table too (S19).
+written must agree: a run that writes what did not change gives the right table too (R19).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -44,7 +44,7 @@ class Comparison:
         self.accepted: dict[date, list[Event]] = {}
 
     def land(self, batches: dict[date, list[Event]]) -> None:
-        """Let the same batches arrive on both sides, in one run; those of closed days are refused (S21)."""
+        """Let the same batches arrive on both sides, in one run; those of closed days are refused (R21)."""
         delivered = {day: events for day, events in batches.items() if not self.model.is_closed(day)}
         if closed := batches.keys() - delivered.keys():
             with pytest.raises(ClosedDayError):
@@ -115,7 +115,7 @@ def one_by_one(rng: Random, days: Iterable[date]) -> list[Step]:
 
 
 def play(comparison: Comparison, rng: Random, histories: int, applies: Applies) -> None:
-    """Late, twice, out of order, re-delivered and corrected (S17, S18, S19)."""
+    """Late, twice, out of order, re-delivered and corrected (R17, R18, R19)."""
     packed = pack([random_history(rng, comparison.rule.timeout, rounds=2) for _ in range(histories)])
     for delivered in packed:
         comparison.land(delivered)
@@ -150,7 +150,7 @@ def test_many_packed_histories_agree_with_the_model(
 def test_expiry_and_compaction_between_the_runs_change_nothing(
     seed: int, number_of_histories: int, lake: Lake, tmp_path: Path
 ) -> None:
-    """Raw days leave after a day or two, dates are compacted, old days come late: the table stays right (S21)."""
+    """Raw days leave after a day or two, dates are compacted, old days come late: the table stays right (R21)."""
     rng = Random(seed)  # noqa: S311 - the report names the seed
     comparison = Comparison(lake, tmp_path / "landing", timedelta(hours=6), retention=timedelta(days=2))
     play(comparison, rng, number_of_histories // 100, one_by_one)

@@ -1,4 +1,4 @@
-"""S18 in plain Python: after any history the incremental algorithm and the rule over everything agree."""
+"""R18 in plain Python: after any history the incremental algorithm and the rule over everything agree."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -56,11 +56,11 @@ def replay(history: History, model: IncrementalModel) -> str | None:
         model.apply(step.days)
         starts = {event: row.session_start for event, row in model.ods.items()}
         if starts != sessionize(model.ods, history.timeout, history.user_actions):
-            return "S2: the stored rows obey the rule among themselves after every run, whatever is pending"
+            return "R2: the stored rows obey the rule among themselves after every run, whatever is pending"
         if not model.pending and model.ods != expected_ods(model.raw, history):
-            return "S18: when nothing is pending the table is the rule over all current deliveries"
+            return "R18: when nothing is pending the table is the rule over all current deliveries"
         if model.apply(step.days):
-            return "S19: the same run again writes nothing"
+            return "R19: the same run again writes nothing"
     return None
 
 
@@ -182,12 +182,12 @@ def test_an_expired_day_is_refused_and_its_rows_stay() -> None:
 
 
 def test_a_short_retention_changes_no_result() -> None:
-    """S21: what leaves the raw table is never missed, even if days arrive long after they expired."""
+    """R21: what leaves the raw table is never missed, even if days arrive long after they expired."""
     assert [seed for seed in range(BULK) if not table_with_retention_is_right(seed, IncrementalModel)] == []
 
 
 class GapOverAllEvents(IncrementalModel):
-    """Counts the timeout from the previous event of any kind, as the original does (against S4)."""
+    """Counts the timeout from the previous event of any kind, as the original does (against R4)."""
 
     def advances(self, event: Event) -> bool:  # noqa: ARG002 (an override)
         """Let every event prolong a session."""
@@ -195,7 +195,7 @@ class GapOverAllEvents(IncrementalModel):
 
 
 class NoSeed(IncrementalModel):
-    """Forgets the session that was open before the earliest change (against S14)."""
+    """Forgets the session that was open before the earliest change (against R14)."""
 
     def seed(self, key: Key, since: datetime) -> list[Event]:  # noqa: ARG002 (an override)
         """Read nothing."""
@@ -203,7 +203,7 @@ class NoSeed(IncrementalModel):
 
 
 class HalfOpenTimeout(IncrementalModel):
-    """Starts a session at exactly T (against S3)."""
+    """Starts a session at exactly T (against R3)."""
 
     def within(self, last: datetime, at: datetime) -> bool:
         """Leave the boundary out."""
@@ -211,7 +211,7 @@ class HalfOpenTimeout(IncrementalModel):
 
 
 class WholeSeconds(IncrementalModel):
-    """Truncates to seconds (against S6)."""
+    """Truncates to seconds (against R6)."""
 
     def within(self, last: datetime, at: datetime) -> bool:
         """Lose the microseconds."""
@@ -219,7 +219,7 @@ class WholeSeconds(IncrementalModel):
 
 
 class NativeFirst(IncrementalModel):
-    """Puts the native event before the action of the same instant (against S5)."""
+    """Puts the native event before the action of the same instant (against R5)."""
 
     def order(self, event: Event) -> tuple[datetime, bool, str]:
         """Turn the tie round."""
@@ -227,7 +227,7 @@ class NativeFirst(IncrementalModel):
 
 
 class ClosedRightEdge(IncrementalModel):
-    """Reads stored rows only up to the last date of what changed (against S14)."""
+    """Reads stored rows only up to the last date of what changed (against R14)."""
 
     def context(self, key: Key, since: datetime, changed: list[Event]) -> list[Event]:
         """Cut off what comes after the batch."""
@@ -236,7 +236,7 @@ class ClosedRightEdge(IncrementalModel):
 
 
 class SeedOfTheDayBefore(IncrementalModel):
-    """Takes it for granted that T is shorter than a day and prunes by that (against S14)."""
+    """Takes it for granted that T is shorter than a day and prunes by that (against R14)."""
 
     def seed(self, key: Key, since: datetime) -> list[Event]:
         """Read the date of the change and the one before it only."""
@@ -245,7 +245,7 @@ class SeedOfTheDayBefore(IncrementalModel):
 
 
 class NoHolders(IncrementalModel):
-    """Removes what vanished from a day though another day holds it (against S17)."""
+    """Removes what vanished from a day though another day holds it (against R17)."""
 
     def holders(self, vanished: set[Event], days: Collection[date]) -> list[tuple[Event, date]]:  # noqa: ARG002 (an override)
         """Look nowhere else."""
@@ -253,7 +253,7 @@ class NoHolders(IncrementalModel):
 
 
 class NothingVanishes(IncrementalModel):
-    """Keeps what a re-delivery left out (against S17)."""
+    """Keeps what a re-delivery left out (against R17)."""
 
     def arrivals(self, event: Event, incoming: dict[Event, date], days: Collection[date]) -> list[date]:
         """Count the stored day always."""
@@ -261,7 +261,7 @@ class NothingVanishes(IncrementalModel):
 
 
 class LatestArrivalWins(IncrementalModel):
-    """Takes the day of the batch for the first day (against S1)."""
+    """Takes the day of the batch for the first day (against R1)."""
 
     def arrivals(self, event: Event, incoming: dict[Event, date], days: Collection[date]) -> list[date]:
         """Forget the stored day if there is a new one."""
@@ -269,7 +269,7 @@ class LatestArrivalWins(IncrementalModel):
 
 
 class SinceOfTheBatchAlone(IncrementalModel):
-    """Reads from the earliest delivered event on, and misses an earlier one that vanished (against S14)."""
+    """Reads from the earliest delivered event on, and misses an earlier one that vanished (against R14)."""
 
     def context(self, key: Key, since: datetime, changed: list[Event]) -> list[Event]:
         """Start at the first event that some raw partition holds."""
@@ -279,7 +279,7 @@ class SinceOfTheBatchAlone(IncrementalModel):
 
 
 class NullBlindGuard(IncrementalModel):
-    """Compares with SQL's `<>`, which is never true for NULL (against S19 and S16)."""
+    """Compares with SQL's `<>`, which is never true for NULL (against R19 and R16)."""
 
     def differs(self, stored: Stored, fresh: Stored) -> bool:
         """Overlook a change from or to no session."""
@@ -289,7 +289,7 @@ class NullBlindGuard(IncrementalModel):
 
 
 class ExpiresOutOfOrder(IncrementalModel):
-    """Drops every closed day, though an older one is still pending (against S21)."""
+    """Drops every closed day, though an older one is still pending (against R21)."""
 
     def may_leave(self, day: date) -> bool:  # noqa: ARG002 (an override)
         """Look at no other day."""
@@ -297,7 +297,7 @@ class ExpiresOutOfOrder(IncrementalModel):
 
 
 class ForgetsThatDaysExpired(IncrementalModel):
-    """Takes an old day again that was applied after newer ones had expired (against S21)."""
+    """Takes an old day again that was applied after newer ones had expired (against R21)."""
 
     def is_closed(self, day: date) -> bool:
         """Close only what is gone itself."""
@@ -305,7 +305,7 @@ class ForgetsThatDaysExpired(IncrementalModel):
 
 
 class RewritesEverything(IncrementalModel):
-    """Writes what it read, changed or not (against S19)."""
+    """Writes what it read, changed or not (against R19)."""
 
     def differs(self, stored: Stored, fresh: Stored) -> bool:  # noqa: ARG002 (an override)
         """See a change everywhere."""
@@ -351,7 +351,7 @@ def test_many_more_random_histories_end_in_the_rule(seed: int, number_of_histori
 
 
 class Operations(RuleBasedStateMachine):
-    """What an operator does to one lake, in any order; after each the table obeys the rule (S18, S19, S21)."""
+    """What an operator does to one lake, in any order; after each the table obeys the rule (R18, R19, R21)."""
 
     @initialize(timeout=st.sampled_from(TIMEOUTS), data=st.data())
     def start(self, timeout: timedelta, data: st.DataObject) -> None:

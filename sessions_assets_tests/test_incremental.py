@@ -230,7 +230,7 @@ def test_numbers_of_a_run(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_session_longer_than_the_window_keeps_its_id(lake: Lake, tmp_path: Path) -> None:
-    """A chain of actions over nine days is one session, found again through its last action alone (S15)."""
+    """A chain of actions over nine days is one session, found again through its last action alone (R15)."""
     chain = [event("a", "23:00", number) for number in range(9)]
     rule = SessionRule(timeout=timedelta(hours=24))
     batches = {day(number): [chain[number]] for number in range(9)}
@@ -242,7 +242,7 @@ def test_session_longer_than_the_window_keeps_its_id(lake: Lake, tmp_path: Path)
 
 
 def test_same_batch_twice_makes_no_new_version(history: History, tmp_path: Path) -> None:
-    """Landing and applying a day again leaves ods_sessions as it is, to the version (S19)."""
+    """Landing and applying a day again leaves ods_sessions as it is, to the version (R19)."""
     lake = history.copy(tmp_path / "lake")
     before = lake.version(ODS_SESSIONS)
     deliver(lake, tmp_path / "landing", day(0), batch(DAY_0_AGAIN))
@@ -272,7 +272,7 @@ def test_a_day_that_was_not_delivered_is_left_out_of_a_range(history: History, t
 def test_another_rule_is_refused_before_anything_is_written(
     rule: SessionRule, message: str, history: History, tmp_path: Path
 ) -> None:
-    """The table remembers timeout and actions (S22)."""
+    """The table remembers timeout and actions (R22)."""
     lake = history.copy(tmp_path / "lake")
     before = lake.version(ODS_SESSIONS)
     with pytest.raises(LakeError, match=message):
@@ -291,7 +291,7 @@ def test_a_raw_partition_that_is_not_the_landed_one_is_refused(history: History,
 
 @pytest.mark.long
 def test_a_second_writer_is_noticed(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit between reading the stored rows and writing the changes is never built upon (S18)."""
+    """A commit between reading the stored rows and writing the changes is never built upon (R18)."""
     lake = history.copy(tmp_path / "lake")
     deliver(lake, tmp_path / "landing", day(4), [event("a", "10:00", 4)])
     deliver(lake, tmp_path / "landing", day(5), [event("b", "10:04", 4)])
@@ -311,7 +311,7 @@ def test_a_second_writer_is_noticed(history: History, tmp_path: Path, monkeypatc
 
 
 def test_no_merge_copies_a_row_that_does_not_change(history: History) -> None:
-    """Changed rows are marked by deletion vectors; the rest of their files stays as it is (S19)."""
+    """Changed rows are marked by deletion vectors; the rest of their files stays as it is (R19)."""
     table = DeltaTable.forPath(history.spark, str(history.folder / "lake" / "ods_sessions"))
     merges = table.history().where("operation = 'MERGE'").select("operationMetrics", "operationParameters").collect()
     assert len(merges) == len(SCRIPT)

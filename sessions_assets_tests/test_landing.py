@@ -338,7 +338,7 @@ def test_a_missing_landing_is_named(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_an_empty_batch_is_a_success_with_zero_rows(lake: Lake, tmp_path: Path) -> None:
-    """A header alone, or a JSON file without a line, unlike a missing batch (S20)."""
+    """A header alone, or a JSON file without a line, unlike a missing batch (R20)."""
     land_files(lake, tmp_path, {"2025-03-10.csv": HEADER, "2025-03-11.jsonl": ""}, days=3)
     assert lake.read(RAW_EVENTS).count() == 0
     entries = lake.ledger.entries([day(0), day(1), day(2)])

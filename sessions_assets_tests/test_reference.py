@@ -206,7 +206,7 @@ def test_identity(deliveries: Mapping[date, Sequence[Event]], expected: list[Row
 @settings(deadline=None)
 @given(st.sampled_from(TIMEOUTS).flatmap(lambda timeout: st.tuples(st.just(timeout), populations(timeout))))
 def test_an_event_has_a_session_exactly_if_a_session_interval_covers_it(case: tuple[timedelta, list[Event]]) -> None:
-    """S2 speaks of closed intervals, S4 of the latest action: both say the same."""
+    """R2 speaks of closed intervals, R4 of the latest action: both say the same."""
     timeout, events = case
     for one, start in sessionize(events, timeout, USER_ACTIONS).items():
         key = (one.user_id, one.product_code)

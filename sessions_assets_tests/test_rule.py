@@ -93,7 +93,7 @@ def test_case(name: str, computed: dict[str, list[Row]]) -> None:
 
 
 def test_every_column_of_a_row(spark: SparkSession) -> None:
-    """Ids are kept exactly and escaped in the session id, which has a fraction only when there is one (S7, S9)."""
+    """Ids are kept exactly and escaped in the session id, which has a fraction only when there is one (R7, R9)."""
     events = [
         (event("a", "23:59:59.000010", user="00#7%", product="I#I"), day(3)),
         (event("x", "00:00:00", 1, user="00#7%", product="I#I"), day(1)),

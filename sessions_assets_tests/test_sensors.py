@@ -158,7 +158,7 @@ def test_a_day_in_disorder_does_not_stop_the_others(operator: Operator) -> None:
 
 
 def test_a_closed_day_is_not_asked_for(operator: Operator) -> None:
-    """Its run would only be refused (S21)."""
+    """Its run would only be refused (R21)."""
     operator.put(f"{day(0)}.csv")
     operator.applied(day(0))
     entry = operator.ledger.entries()[day(0)]

@@ -37,7 +37,7 @@ def stored(stack: Stack) -> list[Row]:
 
 
 def expected(stack: Stack) -> list[Row]:
-    """Give what the rule says of all accepted rows of raw_events (S18)."""
+    """Give what the rule says of all accepted rows of raw_events (R18)."""
     by_key: dict[tuple[str, str], dict[date, list[Event]]] = {}
     for *event, arrival in query(stack.lake / "raw_events", "SELECT * FROM found"):
         row = Event(*event)  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def test_batches_that_arrive_become_one_run(stack: Stack) -> None:
 
 
 def test_a_backfill_of_both_assets_for_one_day_runs_what_depends_on_it(stack: Stack) -> None:
-    """Raw of the day, then ods of D .. D+5, since these days read it; days without a batch are passed over (S19)."""
+    """Raw of the day, then ods of D .. D+5, since these days read it; days without a batch are passed over (R19)."""
     before = version(stack)
     backfill = stack.backfill(["raw_events", "ods_sessions"], [DAYS[2]])
     assert stack.ended_backfill(backfill) == "COMPLETED_SUCCESS"

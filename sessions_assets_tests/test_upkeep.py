@@ -1,4 +1,4 @@
-"""What keeps the tables in shape changes no session: expiry (S21), compaction, the rebuild under another rule (S22)."""
+"""What keeps the tables in shape changes no session: expiry (R21), compaction, the rebuild under another rule (R22)."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -44,7 +44,7 @@ def landing(tmp_path: Path) -> Path:
 
 
 def test_raw_days_behind_the_retention_expire_and_are_refused(lake: Lake, landing: Path) -> None:
-    """Two weeks behind the newest applied day; their quarantine goes too; ods_sessions keeps all (S21)."""
+    """Two weeks behind the newest applied day; their quarantine goes too; ods_sessions keeps all (R21)."""
     bad = Event("", "a", "I", at("10:00"))
     run(lake, landing, {0: [event("a", "10:00"), bad], 1: [event("b", "10:00", 1)], 15: [event("c", "10:00", 15)]})
     before = stored_rows(lake)
@@ -69,7 +69,7 @@ def test_raw_days_behind_the_retention_expire_and_are_refused(lake: Lake, landin
 
 @pytest.mark.long
 def test_expiry_waits_for_days_that_are_not_applied(lake: Lake, landing: Path) -> None:
-    """A pending day may lose an event that a newer day holds: the newer one must still be there then (S17, S21)."""
+    """A pending day may lose an event that a newer day holds: the newer one must still be there then (R17, R21)."""
     run(lake, landing, {0: [event("a", "10:00")], 1: [event("a", "10:00")], 20: []})
     write_batches(landing, {day(0): []})
     land(lake, Landing(str(landing)), [day(0)], LATENESS_DAYS)
@@ -83,7 +83,7 @@ def test_expiry_waits_for_days_that_are_not_applied(lake: Lake, landing: Path) -
 
 @pytest.mark.long
 def test_an_old_day_that_never_came_is_loaded_and_closed(lake: Lake, landing: Path) -> None:
-    """The first load of old history works; once applied it is closed, since newer days have expired (S21)."""
+    """The first load of old history works; once applied it is closed, since newer days have expired (R21)."""
     run(lake, landing, {5: [event("b", "10:04", 5)], 20: []})
     assert maintain.expire(lake) == [day(5)]
     run(lake, landing, {4: [event("a", "10:00", 5)]})
@@ -136,7 +136,7 @@ def test_compaction_without_a_table_does_nothing(lake: Lake) -> None:
 
 
 def test_rebuild_follows_another_rule_in_one_commit(lake: Lake, landing: Path) -> None:
-    """All of ods_sessions from its own rows; columns stay NOT NULL; then the new rule is the one that runs (S22)."""
+    """All of ods_sessions from its own rows; columns stay NOT NULL; then the new rule is the one that runs (R22)."""
     run(lake, landing, {0: [event("a", "10:00"), event("x", "10:02"), event("b", "10:04")], 1: [event("a", "10:00")]})
     schema, version = lake.read(ODS_SESSIONS).schema, lake.version(ODS_SESSIONS)
     shorter = SessionRule(timeout=timedelta(seconds=60))
@@ -167,7 +167,7 @@ def test_rebuild_without_a_table_is_refused(lake: Lake) -> None:
 def test_a_run_that_read_before_a_rebuild_writes_nothing(
     lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its changes were computed under the old rule (S22)."""
+    """Its changes were computed under the old rule (R22)."""
     run(lake, landing, {0: [event("a", "10:00")]})
     write_batches(landing, {day(1): [event("b", "10:04")]})
     land(lake, Landing(str(landing)), [day(1)], LATENESS_DAYS)
@@ -187,7 +187,7 @@ def test_a_run_that_read_before_a_rebuild_writes_nothing(
 def test_a_rebuild_just_before_the_version_is_read_is_noticed(
     lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rule is that of the version whose rows are read (S22)."""
+    """The rule is that of the version whose rows are read (R22)."""
     run(lake, landing, {0: [event("a", "10:00"), event("b", "10:04")]})
     version = lake.version
 

@@ -1,7 +1,7 @@
 """The asset checks: what blocks and what warns, each day with its own state, in single and in range runs.
 
 Must not know how a violation is computed, SQL, Spark settings or credentials.
-Source of the rules: S8, S12, S13 (quarantine), S20 (empty is not missing), S11 (the window); the others are those of
+Source of the rules: R8, R12, R13 (quarantine), R20 (empty is not missing), R11 (the window); the others are those of
 `violations`.
 """
 

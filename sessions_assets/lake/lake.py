@@ -1,7 +1,7 @@
 """The lake: what Spark reads and writes in the Delta tables, each write one commit and safe to repeat.
 
 Must not know Dagster, the environment or the rule. Versions, properties and counts are asked without Spark.
-Source of the rules: S16 (one commit), S17 (a raw day is replaced), S19 (no needless write), S21 (days expire).
+Source of the rules: R16 (one commit), R17 (a raw day is replaced), R19 (no needless write), R21 (days expire).
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -137,7 +137,7 @@ class Lake:
         return self.read(table, version).where(F.col(ARRIVAL_DAY).isin(*days))
 
     def replace_days(self, table: Table, days: Collection[date], rows: DataFrame) -> None:
-        """Put these rows in the place of whole arrival days, in one commit (S17).
+        """Put these rows in the place of whole arrival days, in one commit (R17).
 
         Raises:
             LakeError: another run replaces one of these days at the same time.
@@ -209,7 +209,7 @@ class Lake:
         return with_places(self.read(ODS_SESSIONS, version)).where(F.col("pdate") >= first)
 
     def merge_sessions(self, changes: DataFrame, rows: Mapping[str, int], first: date, last: date, version: int) -> int:
-        """Write changed rows into ods_sessions in one commit (S16, S19); give its version.
+        """Write changed rows into ods_sessions in one commit (R16, R19); give its version.
 
         Args:
             changes: at most one row per event: the columns of the table, `change`, and `place` where one is stored.

@@ -2,7 +2,7 @@
 
 One row a day, in the Delta table `deliveries`. Reads and writes it without Spark, in milliseconds, so that whoever
 only asks what was delivered starts no JVM. Must not know Dagster, batches' contents or the other tables.
-Source of the rules: S20 (an empty batch has a row, a missing one has none), S21 (landed is not applied; a day whose
+Source of the rules: R20 (an empty batch has a row, a missing one has none), R21 (landed is not applied; a day whose
 raw rows may be gone is closed).
 """
 
@@ -43,7 +43,7 @@ class Entry:
 
 
 class ClosedDayError(Exception):
-    """A day that can be neither landed nor applied any more (S21). Names the day and the limit."""
+    """A day that can be neither landed nor applied any more (R21). Names the day and the limit."""
 
 
 class Ledger:
@@ -75,7 +75,7 @@ class Ledger:
         return {day: entry for day, entry in found.items() if day in days}
 
     def closed(self) -> set[date]:
-        """Give the days that may not be landed or applied again (S21)."""
+        """Give the days that may not be landed or applied again (R21)."""
         return _closed(self.entries())
 
     def begin(self, entries: Collection[Entry]) -> dict[date, Entry]:
@@ -123,7 +123,7 @@ class Ledger:
         _repeated(lambda: _merge(self._made(), applied, same, insert=False))
 
     def expire(self, retention: timedelta) -> list[date]:
-        """Close the days that are applied and more than the retention behind the newest applied one (S21).
+        """Close the days that are applied and more than the retention behind the newest applied one (R21).
 
         None of them is newer than a day that is not applied: its events may be held by a newer day, and that is known
         only while the newer day is kept.

@@ -1,7 +1,7 @@
 """How changed rows are merged into a table by who knows where the old ones lie: some written, some marked as deleted.
 
 Knows Delta's own classes, of the pinned version. Must not know which table is written, or why.
-Source of the rules: S16 (one commit), S19 (no needless write).
+Source of the rules: R16 (one commit), R19 (no needless write).
 
 A MERGE looks for the rows that it replaces: it joins all changes with every file that may hold one, three times.
 Whoever computed the changes has read these rows, so their places are known, and the commit costs what it changes. To

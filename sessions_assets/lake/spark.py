@@ -1,7 +1,7 @@
 """The Spark session: Delta's settings, the jars, how the JVM starts, and the number of shuffle partitions.
 
 Must not know Dagster, the environment, or which tables there are.
-Source of the rules: S10 (times are UTC).
+Source of the rules: R10 (times are UTC).
 """
 
 import logging
@@ -18,7 +18,7 @@ _NAME = "sessions_assets"
 _SPARK_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    # S10: times are UTC wherever the machine stands; casts that fail must be asked for with try_.
+    # R10: times are UTC wherever the machine stands; casts that fail must be asked for with try_.
     "spark.sql.session.timeZone": "UTC",
     "spark.executor.extraJavaOptions": "-Duser.timezone=UTC",
     "spark.sql.ansi.enabled": "true",

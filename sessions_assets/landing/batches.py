@@ -2,7 +2,7 @@
 
 Knows file names, on any file system that fsspec knows. Must not know what is in a file, Spark, the Delta tables or
 Dagster: listing starts no JVM.
-Source of the rules: S20 (empty and missing).
+Source of the rules: R20 (empty and missing).
 """
 
 import hashlib
@@ -67,7 +67,7 @@ class Landing:
         return str(self._files.unstrip_protocol("/".join(part for part in (self._root, name) if part)))
 
     def missing(self, day: date) -> str:
-        """Say where a batch of this day was looked for (S20)."""
+        """Say where a batch of this day was looked for (R20)."""
         return f"no batch of {day} in {self.address()}: expected {self._expected(day)}"
 
     def open(self, file: str) -> AbstractContextManager[IO[bytes]]:

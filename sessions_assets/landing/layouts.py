@@ -132,7 +132,7 @@ def _lines(stream: _Stream, errors: str) -> Iterator[str]:
 
 
 def _json_names(file: str, stream: _Stream) -> tuple[str, ...]:
-    """Name the columns of the first rows; a file without rows has the columns of an event (S20)."""
+    """Name the columns of the first rows; a file without rows has the columns of an event (R20)."""
     names: dict[str, None] = {}
     sample = list(islice(_lines(stream, errors="replace"), _JSON_SAMPLE_LINES))
     for line in sample:

@@ -32,7 +32,7 @@ _IN_BYTES = StorageLevel.MEMORY_AND_DISK
 
 
 def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
-    """Bring ods_sessions to what the rule says now that these days are delivered (S14 to S19).
+    """Bring ods_sessions to what the rule says now that these days are delivered (R14 to R19).
 
     Returns:
         The numbers of the run; a day that was not delivered is left out.
@@ -40,7 +40,7 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
     Raises:
         LakeError: no day was delivered, a raw partition is not the one the ledger knows, the table was built under
             another rule, or somebody else writes it; nothing is written or noted as applied then.
-        ClosedDayError: a day has expired (S21).
+        ClosedDayError: a day has expired (R21).
     """
     entries = lake.ledger.open_entries(days)
     if not entries:
@@ -77,7 +77,7 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
 def _pending(lake: Lake, entries: Mapping[date, Entry]) -> list[Entry]:
     """Leave out the days that ods_sessions holds, as they landed and under this code, if nobody else has written it.
 
-    Whatever else was applied since, the table is the rule over all deliveries (S18).
+    Whatever else was applied since, the table is the rule over all deliveries (R18).
     """
     marks = {_mark(commit) for commit in lake.own_commits(ODS_SESSIONS)}
     held = [entry for entry in entries.values() if entry.applied_at and entry.applied_by in marks]
@@ -129,7 +129,7 @@ def _check_raw(lake: Lake, entries: Mapping[date, Entry], version: int) -> None:
 
 
 def check_rule(lake: Lake, rule: SessionRule) -> None:
-    """Make sure that ods_sessions was built under this rule (S22).
+    """Make sure that ods_sessions was built under this rule (R22).
 
     Raises:
         LakeError: it was built under another one.
@@ -153,7 +153,7 @@ def _stored_of_days(lake: Lake, days: Collection[date], version: int) -> DataFra
 def _changes(
     lake: Lake, batch: DataFrame, measured: Sequence[Measured], run: AppliedRun, rule: SessionRule
 ) -> DataFrame:
-    """Find the rows to write, from no more stored rows than the days can change (S14)."""
+    """Find the rows to write, from no more stored rows than the days can change (R14)."""
     days = run.pending
     incoming, touched = batch, batch
     if any(found.is_stored for found in measured):

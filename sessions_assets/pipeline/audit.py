@@ -2,7 +2,7 @@
 
 Knows which rows are read, and that they are read once. Must not know Dagster, the environment, what a violation is or
 what blocks.
-Source of the rules: S14 (what a day can touch), S18 (what must hold then).
+Source of the rules: R14 (what a day can touch), R18 (what must hold then).
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class Inspection:
 
 
 def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, Inspection]:
-    """Judge the keys that these days touched, each from the earliest event that a day has of it (S14).
+    """Judge the keys that these days touched, each from the earliest event that a day has of it (R14).
 
     Returns:
         What was found of each day. Of a day whose raw rows have expired only the stored rows are judged.

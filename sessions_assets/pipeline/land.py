@@ -36,7 +36,7 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
 
     Raises:
         DeliveryError: no day has a batch, or a batch cannot be taken; raw_events is as it was then.
-        ClosedDayError: a day has expired; nothing is changed then (S21).
+        ClosedDayError: a day has expired; nothing is changed then (R21).
         LakeError: a file changed while it was read; landing the day again mends it.
     """
     deliveries = landing.find(days)

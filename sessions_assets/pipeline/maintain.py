@@ -2,7 +2,7 @@
 
 Knows the order of commits; each may be cut off and repeated. Must not know Dagster, the environment, files or how a
 session is computed.
-Source of the rules: S21 (retention), S22 (changing the rule).
+Source of the rules: R21 (retention), R22 (changing the rule).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import all_sessions
 
 RETENTION = timedelta(days=14)
-"""How far behind the newest applied day the raw rows of a day are kept (S21)."""
+"""How far behind the newest applied day the raw rows of a day are kept (R21)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Rebuilt:
 
 
 def expire(lake: Lake, retention: timedelta = RETENTION) -> list[date]:
-    """Give up the raw and quarantined rows of days that are applied and older than the retention (S21).
+    """Give up the raw and quarantined rows of days that are applied and older than the retention (R21).
 
     The ledger closes the days first, so that none of them is landed or applied while it goes. Their files stay for the
     seven days that Delta keeps old versions.
@@ -76,7 +76,7 @@ def compact(lake: Lake, lateness_days: int) -> list[date]:
 
 
 def rebuild(lake: Lake, rule: SessionRule) -> Rebuilt:
-    """Compute all sessions anew from the events of ods_sessions, under this rule, in one commit (S22).
+    """Compute all sessions anew from the events of ods_sessions, under this rule, in one commit (R22).
 
     Raises:
         LakeError: there is no table, or another run writes it; it is as it was then.

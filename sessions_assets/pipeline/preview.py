@@ -1,7 +1,7 @@
 """What materializing a day again would change of the stored sessions, found without writing anything.
 
 Knows the order of reads. Must not know Dagster, the environment or how a session is computed.
-Source of the rules: S14 to S17, S19.
+Source of the rules: R14 to R17, R19.
 """
 
 from collections.abc import Sequence
@@ -54,8 +54,8 @@ def preview(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: i
 
     Raises:
         DeliveryError: no day has a batch, or a batch cannot be taken.
-        ClosedDayError: a day has expired (S21).
-        LakeError: ods_sessions was never made, or was built under another rule (S22).
+        ClosedDayError: a day has expired (R21).
+        LakeError: ods_sessions was never made, or was built under another rule (R22).
     """
     deliveries = landing.find(days)
     if not deliveries:

@@ -1,7 +1,7 @@
 """What a batch can change of the stored sessions, and only that.
 
 DataFrame in, DataFrame out. Must not know Delta, paths, Dagster or what day it is.
-Source of the rules: S14 to S17, S19.
+Source of the rules: R14 to R17, R19.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ INSERT, UPDATE, DELETE = "inserted", "changed", "removed"
 
 
 def held_elsewhere(stored_of_days: DataFrame, batch: DataFrame, other_raw: DataFrame) -> DataFrame:
-    """Find the events that vanished from their own day and are still held by another (S17).
+    """Find the events that vanished from their own day and are still held by another (R17).
 
     Args:
         stored_of_days: stored rows whose `first_updated_at` is one of the days that are applied.
@@ -34,7 +34,7 @@ def held_elsewhere(stored_of_days: DataFrame, batch: DataFrame, other_raw: DataF
 
 
 def earliest_changes(touched: DataFrame) -> DataFrame:
-    """Give each key that the days touch the moment `since`, before which nothing of it can change (S14).
+    """Give each key that the days touch the moment `since`, before which nothing of it can change (R14).
 
     Args:
         touched: rows of the batch, and stored rows that the days brought at first and may have lost.
@@ -48,7 +48,7 @@ def earliest_changes(touched: DataFrame) -> DataFrame:
 def changes(
     incoming: DataFrame, stored: DataFrame, since: DataFrame, days: Sequence[date], rule: SessionRule
 ) -> DataFrame:
-    """Compute the rows of the stored sessions that these days change, and only those (S14 to S17, S19).
+    """Compute the rows of the stored sessions that these days change, and only those (R14 to R17, R19).
 
     Args:
         incoming: the four event columns and DATE `_updated_at`: rows of `days`, and rows that hold a vanished

@@ -1,7 +1,7 @@
 """The vocabulary: what an event is, and how a delivered row becomes an event or a refusal with a reason.
 
 Knows columns, types and reasons. Must not know where rows come from, Delta tables or Dagster.
-Source of the rules: S1 (identity), S7 (keys), S8 (bad rows), S10 (time), S11 to S13 (lateness).
+Source of the rules: R1 (identity), R7 (keys), R8 (bad rows), R10 (time), R11 to R13 (lateness).
 """
 
 from pyspark.sql import Column, DataFrame
@@ -12,10 +12,10 @@ IDENTITY_COLUMNS = ("user_id", "event_id", "product_code", "timestamp")
 ARRIVAL_DAY = "_updated_at"
 
 LATENESS_DAYS = 5
-"""N: an event may arrive this many calendar days after its date (S11)."""
+"""N: an event may arrive this many calendar days after its date (R11)."""
 
 CLOCK_AHEAD_DAYS = 1
-"""An event may be dated this many days after its arrival, for clocks that run ahead (S11)."""
+"""An event may be dated this many days after its arrival, for clocks that run ahead (R11)."""
 
 INVALID_UTF8 = "invalid_utf8"
 UNPARSABLE_ROW = "unparsable_row"
@@ -33,7 +33,7 @@ _DATE_AND_TIME = (
 
 
 def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
-    """Type delivered rows and say of each why it is refused, if it is (S7, S8, S10 to S13).
+    """Type delivered rows and say of each why it is refused, if it is (R7, R8, R10 to R13).
 
     Args:
         rows: strings `user_id`, `event_id`, `product_code`, `timestamp`; TIMESTAMP `moment`, where the format has it
@@ -43,7 +43,7 @@ def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
 
     Returns:
         The same rows with `timestamp` as TIMESTAMP (microseconds, UTC) and a column `reason`, NULL for an event.
-        A fraction finer than a microsecond is cut off (S6 knows nothing finer).
+        A fraction finer than a microsecond is cut off (R6 knows nothing finer).
     """
     text = F.col("timestamp")
     parsed = F.when(text.rlike(_DATE_AND_TIME), text.try_cast("timestamp"))
@@ -61,7 +61,7 @@ def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
 
 
 def lateness_reason(event_date: Column, arrival_day: Column, lateness_days: int) -> Column:
-    """Give the reason why an event of this date may not arrive on this day, or NULL (S11, S12, S13)."""
+    """Give the reason why an event of this date may not arrive on this day, or NULL (R11, R12, R13)."""
     days_late = F.date_diff(arrival_day, event_date)
     is_too_late = days_late > lateness_days
     is_future = days_late < -CLOCK_AHEAD_DAYS
@@ -69,6 +69,6 @@ def lateness_reason(event_date: Column, arrival_day: Column, lateness_days: int)
 
 
 def is_blank(column: str) -> Column:
-    """Tell whether a text is missing, empty or white space (S8)."""
+    """Tell whether a text is missing, empty or white space (R8)."""
     # (?U): every white space of Unicode is blank, not only the ASCII ones.
     return F.col(column).isNull() | ~F.col(column).rlike(r"(?U)\S")

@@ -1,7 +1,7 @@
 """What became of the sessions that changed: opened, extended, joined or shortened.
 
 Must not know Delta, paths, Dagster, or what the numbers are for.
-Source of the rules: S16, S17.
+Source of the rules: R16, R17.
 """
 
 from pyspark.sql import DataFrame

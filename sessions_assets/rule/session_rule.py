@@ -1,7 +1,7 @@
 """The session rule as configuration: the timeout, the user actions, and the columns of a session row.
 
 Must not know how sessions are computed, Delta, paths or Dagster.
-Source of the rules: S2, S3 (timeout), S22 (a table remembers the rule it was built with).
+Source of the rules: R2, R3 (timeout), R22 (a table remembers the rule it was built with).
 """
 
 import json
@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.rule.events import IDENTITY_COLUMNS
 
 SESSION_TIMEOUT = timedelta(seconds=300)
-"""T: two consecutive user actions further apart belong to different sessions (S2, S3)."""
+"""T: two consecutive user actions further apart belong to different sessions (R2, R3)."""
 
 USER_ACTIONS = frozenset({"a", "b", "c"})
 
@@ -53,7 +53,7 @@ class SessionRule:
         return F.col("event_id").isin(sorted(self.user_actions))
 
     def as_properties(self) -> dict[str, str]:
-        """Write the rule as table properties, so that a table remembers what it was built with (S22)."""
+        """Write the rule as table properties, so that a table remembers what it was built with (R22)."""
         actions = "*" if self.user_actions is None else json.dumps(sorted(self.user_actions))
         return {
             "sessions.timeoutMicroseconds": str(self.microseconds),

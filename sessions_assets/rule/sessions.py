@@ -1,18 +1,18 @@
 """Sessions of all events: order, repeats, the session start of each event, and the id of a session.
 
 DataFrame in, DataFrame out. Must not know what is stored, Delta, paths, Dagster or what day it is.
-Source of the rules: S1 to S6, S9.
+Source of the rules: R1 to R6, R9.
 
 `all_sessions` here and `changes` in `changes.py` lay their rows on one timeline per key (user_id, product_code) and
 read it in the same order with the same code. A row of the timeline has
 
 | column                  | meaning                                                                          |
 |-------------------------|----------------------------------------------------------------------------------|
-| the four event columns  | identity (S1)                                                                    |
+| the four event columns  | identity (R1)                                                                    |
 | is_user_action          | the event is one of the configured actions                                       |
 | arrival                 | an arrival day that holds the event; NULL: no day that this row knows of         |
 | is_stored               | the row comes from the stored sessions                                           |
-| is_seed                 | a stored action just before the earliest change: context, never changed (S14)    |
+| is_seed                 | a stored action just before the earliest change: context, never changed (R14)    |
 | stored_session_start    | its session as stored, or NULL                                                   |
 | stored_first_updated_at | its first arrival day as stored, or NULL                                         |
 | place                   | where the stored row lies, for whoever replaces it; NULL if there is none        |
@@ -29,7 +29,7 @@ from sessions_assets.rule.session_rule import SESSION_COLUMNS, SessionRule
 
 
 def in_order() -> WindowSpec:
-    """Read a key by time; at one instant the action counts as first (S5).
+    """Read a key by time; at one instant the action counts as first (R5).
 
     Rows of one event stand side by side: the stored one first, then the one with the least arrival.
     """
@@ -61,7 +61,7 @@ def all_sessions(events: DataFrame, rule: SessionRule) -> DataFrame:
         rule: timeout and user actions.
 
     Returns:
-        One row per distinct event (S1) with `SESSION_COLUMNS`.
+        One row per distinct event (R1) with `SESSION_COLUMNS`.
     """
     return sessionize(delivered_timeline(events, rule), rule).select(*SESSION_COLUMNS)
 
@@ -82,7 +82,7 @@ def delivered_timeline(rows: DataFrame, rule: SessionRule) -> DataFrame:
 
 
 def sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
-    """Fuse repeats, then give every row its session: one shuffle, one sort and two windows (S1 to S6, S9)."""
+    """Fuse repeats, then give every row its session: one shuffle, one sort and two windows (R1 to R6, R9)."""
     events = _one_row_per_event(timeline)
     return with_session_start(events, rule).select(
         *IDENTITY_COLUMNS,
@@ -102,7 +102,7 @@ def sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
 
 
 def _one_row_per_event(timeline: DataFrame) -> DataFrame:
-    """Keep the first row of each event (S1), with the least arrival day that holds it."""
+    """Keep the first row of each event (R1), with the least arrival day that holds it."""
     # A row that somebody has stored twice stays so, for the checks to show.
     arrivals = (F.lead(column).over(in_order()) for column in ("arrival", "stored_first_updated_at"))
     next_arrival = F.when(is_same_event(F.lead), F.coalesce(*arrivals))
@@ -121,7 +121,7 @@ def _one_row_per_event(timeline: DataFrame) -> DataFrame:
 
 
 def is_same_event(neighbour: Callable[[str], Column]) -> Column:
-    """Tell whether the neighbour in this order, `F.lag` or `F.lead`, is the same event (S1)."""
+    """Tell whether the neighbour in this order, `F.lag` or `F.lead`, is the same event (R1)."""
     same_time = F.col("timestamp").eqNullSafe(neighbour("timestamp").over(in_order()))
     return same_time & F.col("event_id").eqNullSafe(neighbour("event_id").over(in_order()))
 
@@ -134,7 +134,7 @@ def previous_action() -> Column:
 
 
 def with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
-    """Add `session_start` (S2 to S6), seeded by the stored session of a seed row (S14, S15), and `stored_session`.
+    """Add `session_start` (R2 to R6), seeded by the stored session of a seed row (R14, R15), and `stored_session`.
 
     Args:
         events: timeline rows with `previous_action`, and `is_held`: false for an event that no batch holds any more.
@@ -156,7 +156,7 @@ def with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
 
 
 def session_id() -> Column:
-    """Write the id of the session of a row with its key and `session_start`; NULL outside sessions (S9)."""
+    """Write the id of the session of a row with its key and `session_start`; NULL outside sessions (R9)."""
     return F.when(
         F.col("session_start").isNotNull(),
         # A cast to string writes the fraction only where it is not zero, but cuts its trailing zeros.

@@ -2,7 +2,7 @@
 
 DataFrame in, DataFrame out. Written a second time, from neighbour to neighbour, so that an error of `sessions` would be
 seen; only `RECOMPUTED` asks `sessions` itself. Must not know Delta, paths, Dagster or what blocks.
-Source of the rules: S1 to S6, S8, S9, S17.
+Source of the rules: R1 to R6, R8, R9, R17.
 
 A row can be judged by what lies up to one timeout before it: if each row agrees with the action before it, all do.
 """
