@@ -63,9 +63,10 @@ bench-full: setup-dev ## the same at full size, then a measurement for each goal
 
 tools: $(TOOLS)/minio $(TOOLS)/compose postgres chromium ## what `make test-stack` needs besides
 
-lint: setup-dev ## ruff, format, types, images
+lint: setup-dev ## ruff, format, imports, types, images
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 	$(BIN)/mypy -p tools
 	$(BIN)/hadolint .docker/Dockerfile .docker/minio.Dockerfile

@@ -58,7 +58,7 @@ class Settings:
     s3_region: str = DEFAULT_REGION
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":  # noqa: TID251 - its one reader
         """Read the settings; a variable that is not set, or empty, has its default.
 
         Raises:
