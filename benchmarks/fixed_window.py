@@ -11,8 +11,8 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from benchmarks.lakes import LATENESS_DAYS
 from benchmarks.recomputes import sessions_sql
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
+from sessions_assets_tests.lakes import Lake
 
 _COLUMNS = ("user_id", "event_id", "product_code", "timestamp")
 _KEYS = ["user_id", "product_code"]

@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 from benchmarks.lakes import LATENESS_DAYS, days_of, land_and_apply, session
-from sessions_assets.lake.lake import Lake
 from sessions_assets.pipeline.maintain import compact, expire
+from sessions_assets_tests.lakes import Lake
 
 # A limit, and no more than one: a month in one run asks for more than the default of a daily run.
 _DRIVER_MEMORY = "8g"

@@ -11,12 +11,12 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from benchmarks.events import Shape, write_batches
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.spark import DRIVER_MEMORY, spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets_tests.lakes import Lake
 
 LATENESS_DAYS = 5
 RULE = SessionRule()
@@ -34,8 +34,8 @@ def days_of(folder: Path) -> list[date]:
 
 def land_and_apply(lake: Lake, folder: Path, days: Sequence[date], lateness_days: int = LATENESS_DAYS) -> None:
     """Do the work of these days in one run."""
-    land(lake, Landing(str(folder / "landing")), days, lateness_days)
-    apply(lake, days, RULE)
+    land(lake.spark, lake, Landing(str(folder / "landing")), days, lateness_days)
+    apply(lake.spark, lake, days, RULE)
 
 
 def warm_up(spark: SparkSession) -> None:

@@ -25,11 +25,11 @@ from benchmarks.lakes import days_of, land_and_apply, session
 from benchmarks.meters import Measured
 from benchmarks.processes import Run, median_wall, run, run_in_turn
 from benchmarks.rivals import measured_lake
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.rule.changes import DELETE, INSERT
 from sessions_assets.rule.events import IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SESSION_COLUMNS
+from sessions_assets_tests.lakes import Lake
 
 _OWN, _VECTORS, _COPIES = "our commit", "MERGE, vectors", "MERGE, copies"
 _WAYS = (_OWN, _VECTORS, _COPIES)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.lakes import LATENESS_DAYS, days_of, land_and_apply, session, warm_up
 from benchmarks.rivals import measured_lake
-from sessions_assets.lake.lake import Lake
 from sessions_assets.settings import DRIVER_MEMORY
+from sessions_assets_tests.lakes import Lake
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ from benchmarks.fixed_window import merge_window
 from benchmarks.lakes import LATENESS_DAYS, days_of, land_and_apply, session
 from benchmarks.meters import Measured, measured_on
 from benchmarks.recomputes import by_duckdb, by_polars, by_spark
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.land import land
+from sessions_assets_tests.lakes import Lake
 
 OURS, AGAIN, FIXED_WINDOW, DUCKDB = "ours", "ours, once more", "fixed window", "DuckDB, all anew"
 
@@ -46,7 +46,7 @@ def by_fixed_window(folder: Path, output: Path) -> Measured:
     lake.spark.sql(f"ALTER TABLE delta.`{lake.path(ODS_SESSIONS)}` {off}")
 
     def one(day: date) -> None:
-        land(lake, Landing(str(folder / "landing")), [day], LATENESS_DAYS)
+        land(lake.spark, lake, Landing(str(folder / "landing")), [day], LATENESS_DAYS)
         merge_window(lake, day)
 
     return _last_day(lake, folder, one)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.spark import spark_session
 from sessions_assets_tests.deployment import FIRST, LAST, Deployment, Sample
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.stack import Stack
 
 

@@ -3,7 +3,8 @@
 Usage: python -m sessions_assets_tests.crashing FOLDER COMMAND MOMENT
 
 COMMAND is a name of `COMMANDS`. MOMENT is `before CALL [N]` or `after CALL [N]`, the N-th call of a method such as
-`Lake.merge_sessions`, or `inside TABLE`: a new file of the table is there, and no commit knows it yet.
+`Ledger.begin` or of a function such as `ods.commit_changes`, or `inside TABLE`: a new file of the table is there, and
+no commit knows it yet.
 """
 
 import functools
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from sessions_assets.lake.lake import Lake
+from sessions_assets.lake import ods, raw
 from sessions_assets.lake.ledger import Ledger
 from sessions_assets.lake.spark import spark_session
 from sessions_assets.landing.batches import Landing
@@ -25,6 +26,7 @@ from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import day
 
 DAYS = [day(0), day(2)]
@@ -35,15 +37,15 @@ RETENTION = timedelta(days=1)
 
 def land_and_apply(folder: Path, lake: Lake) -> None:
     """Take a batch that came again and a new one, in one run."""
-    land(lake, Landing(str(folder / "landing")), DAYS, LATENESS_DAYS)
-    apply(lake, DAYS, RULE)
+    land(lake.spark, lake, Landing(str(folder / "landing")), DAYS, LATENESS_DAYS)
+    apply(lake.spark, lake, DAYS, RULE)
 
 
 COMMANDS: dict[str, Callable[[Path, Lake], object]] = {
     "run": land_and_apply,
-    "expire": lambda _, lake: maintain.expire(lake, RETENTION),
-    "compact": lambda _, lake: maintain.compact(lake, -1),
-    "rebuild": lambda _, lake: maintain.rebuild(lake, OTHER_RULE),
+    "expire": lambda _, lake: maintain.expire(lake.spark, lake, RETENTION),
+    "compact": lambda _, lake: maintain.compact(lake.spark, lake, -1),
+    "rebuild": lambda _, lake: maintain.rebuild(lake.spark, lake, OTHER_RULE),
 }
 
 
@@ -53,9 +55,9 @@ def die() -> None:
 
 
 def die_at_call(when: str, call: str, number: int) -> None:
-    """Die before or after the n-th call of a method."""
-    class_name, name = call.split(".")
-    owner = {"Lake": Lake, "Ledger": Ledger}[class_name]
+    """Die before or after the n-th call of a method or function."""
+    owner_name, name = call.split(".")
+    owner = {"Ledger": Ledger, "raw": raw, "ods": ods, "maintain": maintain}[owner_name]
     method = getattr(owner, name)
     calls = 0
 

@@ -10,8 +10,8 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
-from sessions_assets.lake.lake import Lake
 from sessions_assets.settings import Settings
+from sessions_assets_tests.lakes import Lake
 
 BATCHES = Path(__file__).parent.parent / "batches"
 FIRST, LAST = date(2025, 3, 10), date(2025, 3, 23)

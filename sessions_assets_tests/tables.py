@@ -8,10 +8,10 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.rule.events import IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SESSION_COLUMNS
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, Row
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive times mean UTC here, as in the reference

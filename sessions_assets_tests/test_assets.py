@@ -11,12 +11,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.rule.session_rule import SESSION_COLUMNS, SessionRule
 from sessions_assets.rule.sessions import all_sessions
 from sessions_assets.settings import Settings
 from sessions_assets_tests.deployment import DAYS, Deployment, Sample, failure_of, metadata
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.tables import day, event, session_rows, stored_rows, write_batches
 

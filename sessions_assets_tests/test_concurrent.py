@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.spark import spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, expected_table
 from sessions_assets_tests.tables import at, day, stored_rows, write_batches
 
@@ -52,8 +53,8 @@ def take_part(folder: Path, part: int) -> None:
         wait_for(folder / f"go {number}")
         days = [day(2 * number + part)]
         try:
-            land(lake, landing, days, LATENESS_DAYS)
-            apply(lake, days, SessionRule())
+            land(lake.spark, lake, landing, days, LATENESS_DAYS)
+            apply(lake.spark, lake, days, SessionRule())
         except LakeError as error:
             (folder / f"failed {number} {part}").write_text(str(error))
 
@@ -80,7 +81,7 @@ def test_two_runs_at_once_end_right_or_fail_cleanly(spark: SparkSession, tmp_pat
     assert all("another run has written" in file.read_text() for file in failed), [f.read_text() for f in failed]
     for file in failed:
         number, part = map(int, file.name.split()[1:])
-        apply(lake, [day(2 * number + part)], SessionRule())
+        apply(lake.spark, lake, [day(2 * number + part)], SessionRule())
     expected = {day(number): events for number, events in batches().items()}
     assert stored_rows(lake) == sorted(expected_table(expected, timedelta(seconds=300), frozenset("abc")))
     assert len(lake.ledger.entries()) == 2 * ROUNDS

@@ -13,13 +13,13 @@ from pyspark.sql import DataFrame, SparkSession
 from benchmarks.deltas import counted_by_delta
 from benchmarks.events import Shape, arrival_days, write_batches
 from benchmarks.meters import measured_on
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import apply as apply_module
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets_tests.lakes import Lake
 
 SHAPE = Shape(days=14, events_per_day=400, users=40)
 DAYS = arrival_days(SHAPE)
@@ -37,8 +37,8 @@ class Costs:
     def after(self, days: list[date]) -> Lake:
         """Make a lake that holds these days, applied in one run."""
         lake = Lake(self._spark, str(self._folder / f"lake of {len(days)} days"))
-        land(lake, self.landing, days, LATENESS_DAYS)
-        apply(lake, days, SessionRule())
+        land(lake.spark, lake, self.landing, days, LATENESS_DAYS)
+        apply(lake.spark, lake, days, SessionRule())
         return lake
 
     def copy(self, lake: Lake, name: str) -> Lake:
@@ -67,13 +67,13 @@ def long_lake(costs: Costs) -> Lake:
 def test_one_more_day_costs_what_it_changes(costs: Costs, long_lake: Lake) -> None:
     """Each row that changes is written once, no other is; Spark reads the batch twice, the table once."""
     lake, last = costs.copy(long_lake, "one more"), DAYS[12]
-    landed = costs.of(lake, lambda: land(lake, costs.landing, [last], LATENESS_DAYS))
+    landed = costs.of(lake, lambda: land(lake.spark, lake, costs.landing, [last], LATENESS_DAYS))
     assert landed["spark jobs"] <= 3
     assert landed["rows read"] <= 400 * 1.1 + 100
 
     in_reach = lake.read(ODS_SESSIONS).where(f"pdate >= DATE'{DAYS[6]}'").count()
     runs = []
-    applied = costs.of(lake, lambda: runs.append(apply(lake, [last], SessionRule())))
+    applied = costs.of(lake, lambda: runs.append(apply(lake.spark, lake, [last], SessionRule())))
     changed = sum(runs[0].rows.values())
     assert changed > 380
     assert (applied["commits"], applied["rows written"]) == (1, changed)
@@ -91,8 +91,8 @@ def test_a_longer_history_costs_nothing(costs: Costs, long_lake: Lake) -> None:
     last = DAYS[12]
     found = []
     for lake in (costs.after(DAYS[5:12]), costs.copy(long_lake, "longer")):
-        land(lake, costs.landing, [last], LATENESS_DAYS)
-        found.append(costs.of(lake, lambda lake=lake: apply(lake, [last], SessionRule())))
+        land(lake.spark, lake, costs.landing, [last], LATENESS_DAYS)
+        found.append(costs.of(lake, lambda lake=lake: apply(lake.spark, lake, [last], SessionRule())))
     short, long = found
     assert long["MB of the table"] > 1.1 * short["MB of the table"]
     for counted in ("spark jobs", "stages", "rows written"):
@@ -105,8 +105,8 @@ def test_a_day_that_is_held_writes_nothing_and_is_only_counted(costs: Costs, lon
     lake, last = costs.copy(long_lake, "held"), DAYS[11]
 
     def again() -> None:
-        land(lake, costs.landing, [last], LATENESS_DAYS)
-        apply(lake, [last], SessionRule())
+        land(lake.spark, lake, costs.landing, [last], LATENESS_DAYS)
+        apply(lake.spark, lake, [last], SessionRule())
 
     counted = costs.of(lake, again)
     assert (counted["commits"], counted["files touched"]) == (0, 0)
@@ -118,8 +118,8 @@ def test_a_day_finds_the_classes_of_the_day_before(costs: Costs, long_lake: Lake
     lake = costs.copy(long_lake, "compiled")
 
     def one(day: date) -> None:
-        land(lake, costs.landing, [day], LATENESS_DAYS)
-        apply(lake, [day], SessionRule())
+        land(lake.spark, lake, costs.landing, [day], LATENESS_DAYS)
+        apply(lake.spark, lake, [day], SessionRule())
 
     conf, compiling = lake.spark.conf, {"wholeStage": "true", "factoryMode": "CODEGEN_ONLY"}
     usual = {name: conf.get(f"spark.sql.codegen.{name}") for name in compiling}
@@ -148,8 +148,8 @@ def test_the_plan_has_one_shuffle_of_rows_and_one_sort(
 
     monkeypatch.setattr(apply_module, "changes", seen)
     lake = costs.copy(long_lake, "planned")
-    land(lake, costs.landing, [DAYS[12]], LATENESS_DAYS)
-    apply(lake, [DAYS[12]], SessionRule())
+    land(lake.spark, lake, costs.landing, [DAYS[12]], LATENESS_DAYS)
+    apply(lake.spark, lake, [DAYS[12]], SessionRule())
     (plan,) = plans
     assert plan.count("Exchange hashpartitioning(") == 2
     assert (plan.count("BroadcastExchange"), plan.count("SortMergeJoin")) == (1, 0)

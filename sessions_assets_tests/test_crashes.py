@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
@@ -21,6 +20,7 @@ from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.crashing import COMMANDS, DAYS, OTHER_RULE, RULE
 from sessions_assets_tests.histories import LATENESS_DAYS
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.tables import day, event, session_rows, stored_rows, write_batches
 
@@ -43,13 +43,13 @@ MOMENTS_OF_A_RUN = (
     "before Ledger.begin",
     "after Ledger.begin",
     "inside raw_events",
-    "after Lake.replace_days 1",
-    "after Lake.replace_days 2",
+    "after raw.replace_days 1",
+    "after raw.replace_days 2",
     "before Ledger.record",
     "after Ledger.record",
-    "before Lake.merge_sessions",
+    "before ods.commit_changes",
     "inside ods_sessions",
-    "after Lake.merge_sessions",
+    "after ods.commit_changes",
     "after Ledger.record_applied",
 )
 
@@ -71,8 +71,8 @@ def start(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path
     lake = Lake(spark, str(folder / "lake"))
     for arrival, events in BEFORE.items():
         write_batches(folder / "landing", {arrival: events})
-        land(lake, Landing(str(folder / "landing")), [arrival], LATENESS_DAYS)
-        apply(lake, [arrival], RULE)
+        land(lake.spark, lake, Landing(str(folder / "landing")), [arrival], LATENESS_DAYS)
+        apply(lake.spark, lake, [arrival], RULE)
     write_batches(folder / "landing", AFTER | {day(2): [*AFTER[day(2)], REFUSED]})
     assert stored_rows(lake) == table(BEFORE)
     return folder
@@ -114,7 +114,7 @@ def test_a_killed_run_is_only_repeated(moment: str, start: Path, spark: SparkSes
     ]
 
 
-@pytest.mark.parametrize("moment", ["after Ledger.expire", "after Lake.delete_days 1", "before Lake.vacuum 2"])
+@pytest.mark.parametrize("moment", ["after Ledger.expire", "after raw.delete_days 1", "before maintain.vacuum 2"])
 def test_a_killed_expiry_is_only_repeated(moment: str, start: Path, spark: SparkSession, tmp_path: Path) -> None:
     shutil.copytree(start, tmp_path, dirs_exist_ok=True)
     lake = Lake(spark, str(tmp_path / "lake"))
@@ -129,13 +129,13 @@ def test_a_killed_expiry_is_only_repeated(moment: str, start: Path, spark: Spark
 
 
 @pytest.mark.parametrize("command", ["compact", "rebuild"])
-@pytest.mark.parametrize("moment", ["inside ods_sessions", "after Lake.{}_sessions"])
+@pytest.mark.parametrize("moment", ["inside ods_sessions", "after ods.{}"])
 def test_a_killed_rewrite_is_only_repeated(
     command: str, moment: str, start: Path, spark: SparkSession, tmp_path: Path
 ) -> None:
     """Readers see all of the old rows or all of the new ones; a rebuild cut off leaves the old rule in force."""
     shutil.copytree(start, tmp_path, dirs_exist_ok=True)
-    call = {"compact": "compact", "rebuild": "replace"}[command]
+    call = {"compact": "compact", "rebuild": "replace_all"}[command]
     lake = Lake(spark, str(tmp_path / "lake"))
     version, properties = lake.version(ODS_SESSIONS), lake.properties(ODS_SESSIONS)
     result = table(BEFORE, OTHER_RULE if command == "rebuild" else RULE)

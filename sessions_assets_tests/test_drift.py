@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake.lake import Lake
 from sessions_assets.landing.batches import DeliveryError
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import day
 from sessions_assets_tests.test_landing import HEADER, as_json, land_files, nothing_is_there, quarantined, raw_rows
 

@@ -11,7 +11,6 @@ from random import Random
 
 import pytest
 
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import ClosedDayError
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
@@ -31,6 +30,7 @@ from sessions_assets_tests.histories import (
     random_history,
 )
 from sessions_assets_tests.incremental_model import IncrementalModel
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, Row, expected_table, session_id
 from sessions_assets_tests.tables import stored_rows, write_batches
 
@@ -53,32 +53,32 @@ class Comparison:
             return
         self.accepted |= delivered
         write_batches(self.landing, delivered)
-        land(self.lake, Landing(str(self.landing)), list(delivered), LATENESS_DAYS)
+        land(self.lake.spark, self.lake, Landing(str(self.landing)), list(delivered), LATENESS_DAYS)
         for day, events in delivered.items():
             self.model.land(day, events)
 
     def apply(self, days: tuple[date, ...]) -> None:
         """Apply these days on both sides: as many rows are written, and the same stand afterwards."""
-        written = sum(apply(self.lake, list(days), self.rule).rows.values())
+        written = sum(apply(self.lake.spark, self.lake, list(days), self.rule).rows.values())
         assert written == self.model.apply(days), days
         assert stored_rows(self.lake) == sorted(self.rows_of_the_model()), days
 
     def tend(self) -> None:
         """Expire and compact; the same days are closed on both sides, and the rows stay what they are."""
-        maintain.expire(self.lake, self.model.retention)
-        maintain.compact(self.lake, LATENESS_DAYS)
+        maintain.expire(self.lake.spark, self.lake, self.model.retention)
+        maintain.compact(self.lake.spark, self.lake, LATENESS_DAYS)
         self.model.expire()
         assert self.lake.ledger.closed() == {day for day in self.model.delivered if self.model.is_closed(day)}
         held = {day for day, rows in self.lake.count_rows(RAW_EVENTS, self.model.delivered).items() if rows}
         assert held == {day for day, events in self.model.raw.items() if events}
         if applied := [day for day, entry in self.lake.ledger.entries().items() if entry.applied_at]:
-            assert not any(found.broken for found in inspect(self.lake, applied, self.rule).values())
+            assert not any(found.broken for found in inspect(self.lake.spark, self.lake, applied, self.rule).values())
         assert stored_rows(self.lake) == sorted(self.rows_of_the_model())
 
     def inspect(self) -> None:
         """Nothing is wrong in what the runs have left: in the whole table, and on any day."""
-        assert inspect_all(self.lake, self.rule).broken == {}
-        found = inspect(self.lake, sorted(self.accepted), self.rule)
+        assert inspect_all(self.lake.spark, self.lake, self.rule).broken == {}
+        found = inspect(self.lake.spark, self.lake, sorted(self.accepted), self.rule)
         assert {day: inspection.broken for day, inspection in found.items() if inspection.broken} == {}
 
     def rows_of_the_model(self) -> Iterator[Row]:

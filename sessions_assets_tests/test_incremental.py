@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
-from sessions_assets.pipeline import results
-from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.apply import apply, commit, compute, landed_batch, plan_apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, Row
 from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches
 
@@ -151,14 +151,14 @@ def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Hi
     tables = []
     for position, number in enumerate(SCRIPT):
         deliver(lake, folder / "landing", day(number), batch(position))
-        apply(lake, [day(number)], SessionRule())
+        apply(lake.spark, lake, [day(number)], SessionRule())
         tables.append(stored_rows(lake))
     return History(spark, folder, tables)
 
 
 def deliver(lake: Lake, landing: Path, arrival: date, events: Sequence[Event]) -> None:
     write_batches(landing, {arrival: events})
-    land(lake, Landing(str(landing)), [arrival], LATENESS_DAYS)
+    land(lake.spark, lake, Landing(str(landing)), [arrival], LATENESS_DAYS)
 
 
 def written_out(rows: list[Row]) -> str:
@@ -201,7 +201,7 @@ def test_numbers_of_a_run(lake: Lake, tmp_path: Path) -> None:
     first += [event("a", clock, user="long") for clock in ("10:04", "10:08")]
     first += [event("a", clock, user="long join") for clock in ("10:04", "10:08", "10:16")]
     deliver(lake, tmp_path / "landing", day(0), [*first, first[0]])
-    run = apply(lake, [day(0)], SessionRule())
+    run = apply(lake.spark, lake, [day(0)], SessionRule())
     assert run.rows == {"inserted": 15, "changed": 0, "removed": 0}
     assert run.sessions == {"opened": 9, "extended": 0, "joined": 0, "shortened": 0}
     assert (run.days[day(0)].rows_accepted, run.days[day(0)].duplicates) == (16, 1)
@@ -218,13 +218,13 @@ def test_numbers_of_a_run(lake: Lake, tmp_path: Path) -> None:
         event("b", "10:12", user="long join"),
     ]
     deliver(lake, tmp_path / "landing", day(1), late)
-    run = apply(lake, [day(1)], SessionRule())
+    run = apply(lake.spark, lake, [day(1)], SessionRule())
     assert run.rows == {"inserted": 9, "changed": 3, "removed": 0}
     assert run.sessions == {"opened": 1, "extended": 4, "joined": 2, "shortened": 0}
     assert (run.days[day(1)].events_first_seen, run.days[day(1)].empty_events) == (9, 1)
 
     deliver(lake, tmp_path / "landing", day(0), [row for row in first if row != event("b", "10:04", user="split")])
-    run = apply(lake, [day(0)], SessionRule())
+    run = apply(lake.spark, lake, [day(0)], SessionRule())
     assert run.rows == {"inserted": 0, "changed": 1, "removed": 1}
     assert run.sessions == {"opened": 0, "extended": 0, "joined": 0, "shortened": 1}
 
@@ -235,9 +235,9 @@ def test_session_longer_than_the_window_keeps_its_id(lake: Lake, tmp_path: Path)
     rule = SessionRule(timeout=timedelta(hours=24))
     batches = {day(number): [chain[number]] for number in range(9)}
     write_batches(tmp_path / "landing", batches)
-    land(lake, Landing(str(tmp_path / "landing")), list(batches), LATENESS_DAYS)
-    apply(lake, [day(number) for number in range(8)], rule)
-    assert apply(lake, [day(8)], rule).rows == {"inserted": 1, "changed": 0, "removed": 0}
+    land(lake.spark, lake, Landing(str(tmp_path / "landing")), list(batches), LATENESS_DAYS)
+    apply(lake.spark, lake, [day(number) for number in range(8)], rule)
+    assert apply(lake.spark, lake, [day(8)], rule).rows == {"inserted": 1, "changed": 0, "removed": 0}
     assert {row.session_start for row in stored_rows(lake)} == {at("23:00")}
 
 
@@ -247,18 +247,19 @@ def test_same_batch_twice_makes_no_new_version(history: History, tmp_path: Path)
     before = lake.version(ODS_SESSIONS)
     deliver(lake, tmp_path / "landing", day(0), batch(DAY_0_AGAIN))
     assert lake.ledger.entries([day(0)])[day(0)].applied_at is None
-    apply(lake, [day(0)], SessionRule())
+    apply(lake.spark, lake, [day(0)], SessionRule())
     assert lake.version(ODS_SESSIONS) == before
     assert lake.ledger.entries([day(0)])[day(0)].applied_at is not None
 
 
 def test_a_day_that_was_not_delivered_is_refused(lake: Lake) -> None:
     with pytest.raises(LakeError, match=r"no batch of 2025-03-10 was delivered: materialize raw_events first"):
-        apply(lake, [day(0)], SessionRule())
+        apply(lake.spark, lake, [day(0)], SessionRule())
 
 
 def test_a_day_that_was_not_delivered_is_left_out_of_a_range(history: History, tmp_path: Path) -> None:
-    assert list(apply(history.copy(tmp_path / "lake"), [day(3), day(4)], SessionRule()).days) == [day(3)]
+    lake = history.copy(tmp_path / "lake")
+    assert list(apply(lake.spark, lake, [day(3), day(4)], SessionRule()).days) == [day(3)]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_another_rule_is_refused_before_anything_is_written(
     lake = history.copy(tmp_path / "lake")
     before = lake.version(ODS_SESSIONS)
     with pytest.raises(LakeError, match=message):
-        apply(lake, [day(0)], rule)
+        apply(lake.spark, lake, [day(0)], rule)
     assert lake.version(ODS_SESSIONS) == before
 
 
@@ -285,28 +286,23 @@ def test_a_raw_partition_that_is_not_the_landed_one_is_refused(history: History,
     lake = history.copy(tmp_path / "lake")
     lake.replace_days(RAW_EVENTS, [day(0)], lake.read_days(RAW_EVENTS, [day(0)]).where("event_id = 'a'"))
     with pytest.raises(LakeError, match=r"raw_events holds \d+ rows of 2025-03-10, but its landing had \d+"):
-        apply(lake, [day(0)], SessionRule())
+        apply(lake.spark, lake, [day(0)], SessionRule())
     assert stored_rows(lake) == history.tables[-1]
 
 
 @pytest.mark.long
-def test_a_second_writer_is_noticed(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_writer_is_noticed(history: History, tmp_path: Path) -> None:
     """A commit between reading the stored rows and writing the changes is never built upon (R18)."""
     lake = history.copy(tmp_path / "lake")
     deliver(lake, tmp_path / "landing", day(4), [event("a", "10:00", 4)])
     deliver(lake, tmp_path / "landing", day(5), [event("b", "10:04", 4)])
-    count_sessions = results.count_sessions
-
-    def meanwhile(changed: DataFrame) -> dict[str, int]:
-        monkeypatch.setattr(results, "count_sessions", count_sessions)
-        apply(lake, [day(5)], SessionRule())
-        return count_sessions(changed)
-
-    monkeypatch.setattr(results, "count_sessions", meanwhile)
+    plan = plan_apply(lake, [day(4)], SessionRule())
+    changes = compute(lake.spark, plan, landed_batch(lake.spark, plan))
+    apply(lake.spark, lake, [day(5)], SessionRule())
     with pytest.raises(LakeError, match=r"another run has written .*ods_sessions since version \d+"):
-        apply(lake, [day(4)], SessionRule())
+        commit(lake.spark, lake, plan, changes)
     assert lake.ledger.entries([day(4)])[day(4)].applied_at is None
-    apply(lake, [day(4)], SessionRule())
+    apply(lake.spark, lake, [day(4)], SessionRule())
     assert written_out([row for row in stored_rows(lake) if row.user_id == "u"]) == "a 10:00, b 10:00"
 
 
@@ -324,7 +320,7 @@ def test_a_folder_may_have_any_letters(spark: SparkSession, tmp_path: Path) -> N
     """A file is found again by its address, in which Spark writes spaces and letters of other languages otherwise."""
     lake = Lake(spark, str(tmp_path / "my lä ke"))
     deliver(lake, tmp_path / "landing", day(0), [event("a", "10:04"), event("b", "10:08")])
-    apply(lake, [day(0)], SessionRule())
+    apply(lake.spark, lake, [day(0)], SessionRule())
     deliver(lake, tmp_path / "landing", day(1), [event("c", "10:00")])
-    assert apply(lake, [day(1)], SessionRule()).rows == {"inserted": 1, "changed": 2, "removed": 0}
+    assert apply(lake.spark, lake, [day(1)], SessionRule()).rows == {"inserted": 1, "changed": 2, "removed": 0}
     assert written_out(stored_rows(lake)) == "c 10:00, a 10:00, b 10:00"

@@ -13,9 +13,10 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
 from sessions_assets.lake import transactions
-from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.spark import shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import day, event, frame
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import DeliveryError, Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import DAY_0, day
 
 HEADER = "user_id,event_id,product_code,timestamp\n"
@@ -29,7 +30,7 @@ def land_files(
         path = folder / "landing" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-    land(lake, Landing(str(folder / "landing")), [day(number) for number in range(days)], lateness_days)
+    land(lake.spark, lake, Landing(str(folder / "landing")), [day(number) for number in range(days)], lateness_days)
 
 
 def raw_rows(lake: Lake, arrival: date = DAY_0) -> list[tuple[str, ...]]:
@@ -278,8 +279,8 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(
         with pytest.raises(LakeError, match=message):
             land_files(lake, tmp_path, {"2025-03-10.csv": HEADER + ROWS + bad})
     with pytest.raises(LakeError, match="its landing was begun and has not ended"):
-        apply(lake, [day(0)], SessionRule())
-    land(lake, Landing(str(tmp_path / "landing")), [day(0)], 5)
+        apply(lake.spark, lake, [day(0)], SessionRule())
+    land(lake.spark, lake, Landing(str(tmp_path / "landing")), [day(0)], 5)
     entry = lake.ledger.entries()[day(0)]
     assert (entry.rows_delivered, entry.rows_accepted, entry.rows_quarantined) == (6, 4, 2)
 
@@ -334,7 +335,7 @@ def test_a_batch_that_cannot_be_taken_fails_and_writes_nothing(name: str, lake: 
 
 def test_a_missing_landing_is_named(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match="nowhere does not exist: expected a folder with batches"):
-        land(lake, Landing(str(tmp_path / "nowhere")), [day(0)], 5)
+        land(lake.spark, lake, Landing(str(tmp_path / "nowhere")), [day(0)], 5)
 
 
 def test_an_empty_batch_is_a_success_with_zero_rows(lake: Lake, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sessions_assets.lake.delta_table import StoredTable
 from sessions_assets.lake.ledger import Entry, Ledger
 from sessions_assets_tests.tables import day
 
@@ -16,7 +15,7 @@ LANDED_AT = datetime(2025, 3, 10, 12, 0, 0, 123456, tzinfo=UTC)
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(StoredTable(str(tmp_path / "deliveries")))
+    return Ledger(str(tmp_path / "deliveries"))
 
 
 def entry(number: int, **changes: object) -> Entry:

@@ -19,13 +19,14 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sessions_assets.lake import merges
-from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.lake import LakeError
 from sessions_assets.pipeline import apply as apply_module
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.rule import changes, sessions
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import all_sessions
 from sessions_assets_tests import test_incremental, test_rule
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import day, frame, session_rows, stored_rows
 from sessions_assets_tests.test_histories import Comparison, in_halves, play
 
@@ -51,7 +52,7 @@ def cases_of_deliveries(spark: SparkSession, folder: Path) -> list[str]:
     wrong: dict[str, None] = {}
     for run, number in enumerate(test_incremental.SCRIPT):
         test_incremental.deliver(lake, folder / "landing", day(number), test_incremental.batch(run))
-        apply(lake, [day(number)], SessionRule())
+        apply(lake.spark, lake, [day(number)], SessionRule())
         table = stored_rows(lake)
         for name, (_, expected) in test_incremental.CASES.items():
             found = test_incremental.written_out([row for row in table if row.user_id == name])

@@ -23,7 +23,6 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake import tables
-from sessions_assets.lake.lake import Lake
 from sessions_assets.landing.batches import FORMATS, Landing
 from sessions_assets.landing.layouts import layouts
 from sessions_assets.landing.readers import read_rows
@@ -35,6 +34,7 @@ from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.settings import Settings
 from sessions_assets_tests import test_drift
 from sessions_assets_tests.deployment import Deployment
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.processes import python
 from sessions_assets_tests.reference import Event, Row, expected_table, session_id, sessionize
 from sessions_assets_tests.sample_batches import Row as Delivered
@@ -350,8 +350,8 @@ def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path
     arguments = next(arguments for _, arguments in dagster_commands() if "materialize" in arguments)
     python("-m", "dagster", *arguments, cwd=folder, environment=environment)
     lake = Lake(spark, str(folder / "lake"))
-    land(lake, Landing(str(folder / "batches")), [LATE_DAY], LATENESS_DAYS)
-    apply(lake, [LATE_DAY], SessionRule())
+    land(lake.spark, lake, Landing(str(folder / "batches")), [LATE_DAY], LATENESS_DAYS)
+    apply(lake.spark, lake, [LATE_DAY], SessionRule())
     return folder
 
 

@@ -3,27 +3,27 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from delta.tables import DeltaTable
+from deltalake import DeltaTable as DeltaLake
 from deltalake import QueryBuilder, write_deltalake
 
-from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import apply as apply_module
 from sessions_assets.pipeline import land as land_module
 from sessions_assets.pipeline import maintain
-from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.apply import apply, commit, compute, landed_batch, plan_apply
 from sessions_assets.pipeline.land import land
-from sessions_assets.pipeline.results import AppliedRun
+from sessions_assets.pipeline.results import ApplyResult
 from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import day, event, stored_rows, write_batches
 
 RULE = SessionRule()
-LANDED, HELD = "landed already: ", "held already: "
+LANDED, HELD = "landed already: ", "applied already: "
 FIRST = [event("a", "10:00"), event("b", "10:04"), event("b", "10:04"), event("", "10:05")]
 SECOND = [event("c", "10:07"), event("x", "12:00", 1)]
 
@@ -41,13 +41,13 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return lines
 
 
-def run(lake: Lake, folder: Path, batches: dict[int, list[Event]], lateness_days: int = 5) -> AppliedRun:
+def run(lake: Lake, folder: Path, batches: dict[int, list[Event]], lateness_days: int = 5) -> ApplyResult:
     """Deliver batches, those that are not there already as they are; land and apply them in one run."""
     changed = {day(n): events for n, events in batches.items() if events}
     write_batches(folder / "landing", changed)
     days = [day(number) for number in batches]
-    land(lake, Landing(str(folder / "landing")), days, lateness_days)
-    return apply(lake, days, RULE)
+    land(lake.spark, lake, Landing(str(folder / "landing")), days, lateness_days)
+    return apply(lake.spark, lake, days, RULE)
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def test_a_day_that_is_held_is_counted_again_with_the_same_numbers(
     landing = Landing(str(tmp_path / "landing"))
     tables = (RAW_EVENTS, RAW_QUARANTINE, ODS_SESSIONS)
     before = [applied.version(table) for table in tables]
-    landed = land(applied, landing, [day(0)], 5)[day(0)]
-    again = apply(applied, [day(0)], RULE)
+    landed = land(applied.spark, applied, landing, [day(0)], 5)[day(0)]
+    again = apply(applied.spark, applied, [day(0)], RULE)
     assert said() == [f"{LANDED}2025-03-10.csv", f"{HELD}2025-03-10"]
     assert (landed.rows_delivered, landed.rows_accepted, landed.quarantined, landed.late_by_days) == (
         4,
@@ -100,14 +100,14 @@ def test_other_code_lands_and_applies_again(
     applied: Lake, tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for room in (land_module, apply_module):
-        monkeypatch.setattr(room, "code", lambda: "another")
+        monkeypatch.setattr(room, "code_version", lambda: "another")
     run(applied, tmp_path, {0: []})
     assert said() == []
 
 
 def test_rows_that_are_not_there_are_landed_again(applied: Lake, tmp_path: Path, said: Callable[[], list[str]]) -> None:
     applied.delete_days(RAW_QUARANTINE, [day(0)])
-    land(applied, Landing(str(tmp_path / "landing")), [day(0)], 5)
+    land(applied.spark, applied, Landing(str(tmp_path / "landing")), [day(0)], 5)
     assert (said(), applied.count_rows(RAW_QUARANTINE, [day(0)])) == ([], {day(0): 1})
 
 
@@ -130,9 +130,9 @@ def test_a_commit_of_another_engine_is_somebody_elses(
     applied: Lake, tmp_path: Path, said: Callable[[], list[str]]
 ) -> None:
     """delta-rs gives its commits no id."""
-    stored = applied.stored(ODS_SESSIONS)
-    twice = QueryBuilder().register("ods", stored.open()).execute("SELECT * FROM ods WHERE event_id = 'x'").read_all()
-    write_deltalake(stored.open(), twice, mode="append")
+    path = applied.path(ODS_SESSIONS)
+    twice = QueryBuilder().register("ods", DeltaLake(path)).execute("SELECT * FROM ods WHERE event_id = 'x'").read_all()
+    write_deltalake(DeltaLake(path), twice, mode="append")
     run(applied, tmp_path, {0: []})
     assert said() == [f"{LANDED}2025-03-10.csv"]
     run(applied, tmp_path, {0: []})
@@ -144,32 +144,25 @@ def test_what_other_code_has_applied_is_applied_again(
 ) -> None:
     """Back under the code that had landed the day, it is not the one that has applied it."""
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(apply_module, "code", lambda: "bad")
-        apply(applied, [day(0)], RULE)
-    apply(applied, [day(0)], RULE)
+        meanwhile.setattr(apply_module, "code_version", lambda: "bad")
+        apply(applied.spark, applied, [day(0)], RULE)
+    apply(applied.spark, applied, [day(0)], RULE)
     assert said() == []
-    apply(applied, [day(0)], RULE)
+    apply(applied.spark, applied, [day(0)], RULE)
     assert said() == [f"{HELD}2025-03-10"]
 
 
-def test_a_day_that_lands_anew_while_it_is_applied_is_read_as_it_was(
-    applied: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_day_that_lands_anew_while_it_is_applied_is_read_as_it_was(applied: Lake, tmp_path: Path) -> None:
     """The new batch has an event that is stored and lies before all that the old one can touch."""
     write_batches(tmp_path / "landing", {day(2): [event("b", "13:00", 2)]})
-    land(applied, Landing(str(tmp_path / "landing")), [day(2)], 5)
-    measured = apply_module.count_measured
-
-    def meanwhile(*arguments: Any) -> None:  # noqa: ANN401 - passed on
-        monkeypatch.undo()
-        measured(*arguments)
-        write_batches(tmp_path / "landing", {day(2): [event("b", "13:00", 2), FIRST[0]]})
-        land(applied, Landing(str(tmp_path / "landing")), [day(2)], 5)
-
-    monkeypatch.setattr(apply_module, "count_measured", meanwhile)
-    assert apply(applied, [day(2)], RULE).rows == {"inserted": 1, "changed": 0, "removed": 0}
+    land(applied.spark, applied, Landing(str(tmp_path / "landing")), [day(2)], 5)
+    plan = plan_apply(applied, [day(2)], RULE)
+    write_batches(tmp_path / "landing", {day(2): [event("b", "13:00", 2), FIRST[0]]})
+    land(applied.spark, applied, Landing(str(tmp_path / "landing")), [day(2)], 5)
+    changes = compute(applied.spark, plan, landed_batch(applied.spark, plan))
+    assert commit(applied.spark, applied, plan, changes).rows == {"inserted": 1, "changed": 0, "removed": 0}
     assert applied.ledger.entries()[day(2)].applied_at is None
-    assert apply(applied, [day(2)], RULE).rows == {"inserted": 0, "changed": 0, "removed": 0}
+    assert apply(applied.spark, applied, [day(2)], RULE).rows == {"inserted": 0, "changed": 0, "removed": 0}
     assert [row.event_id for row in stored_rows(applied)].count("a") == 1
 
 
@@ -179,11 +172,11 @@ def test_a_table_that_was_taken_away_is_filled_again(applied: Lake, said: Callab
     folder = Path(applied.path(ODS_SESSIONS))
     folder.rename(folder.with_name("gone"))
     for number in (1, 0):
-        apply(applied, [day(number)], RULE)
+        apply(applied.spark, applied, [day(number)], RULE)
     assert (said(), stored_rows(applied)) == ([], whole)
 
 
 def test_upkeep_is_no_reason_to_apply_again(applied: Lake, said: Callable[[], list[str]]) -> None:
-    maintain.compact(applied, -1)
-    apply(applied, [day(0)], RULE)
+    maintain.compact(applied.spark, applied, -1)
+    apply(applied.spark, applied, [day(0)], RULE)
     assert said() == [f"{HELD}2025-03-10"]

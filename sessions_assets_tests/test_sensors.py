@@ -11,7 +11,6 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from sessions_assets.dagster.resources import build_resources
 from sessions_assets.definitions import build_definitions
-from sessions_assets.lake.delta_table import StoredTable
 from sessions_assets.lake.ledger import Entry, Ledger
 from sessions_assets.landing.batches import Landing
 from sessions_assets.settings import Settings
@@ -30,7 +29,7 @@ class Operator:
     """A landing and a ledger, and a sensor that looks at them tick by tick."""
 
     def __init__(self, folder: Path, first_day: date = DAY_0) -> None:
-        self.landing, self.ledger = folder / "landing", Ledger(StoredTable(str(folder / "lake" / "deliveries")))
+        self.landing, self.ledger = folder / "landing", Ledger(str(folder / "lake" / "deliveries"))
         self.landing.mkdir()
         settings = Settings(landing=str(self.landing), lake=str(folder / "lake"), first_day=first_day)
         self.definitions, self.resources = build_definitions(settings), build_resources(settings)

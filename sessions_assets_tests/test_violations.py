@@ -11,7 +11,7 @@ from datetime import UTC, date, timedelta
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.ods import replace_all
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
@@ -19,6 +19,7 @@ from sessions_assets.pipeline.audit import Inspection, inspect, inspect_all
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
+from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, Row, session_id
 from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches
 
@@ -129,7 +130,7 @@ def replace_rows(lake: Lake, rows: Iterable[Row]) -> None:
         for row in rows
     ]
     schema = lake.read(ODS_SESSIONS).schema
-    lake.replace_sessions(lake.spark.createDataFrame(aware, schema), {}, lake.version(ODS_SESSIONS))
+    replace_all(lake.spark, lake.snapshot(ODS_SESSIONS), lake.spark.createDataFrame(aware, schema), {})
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +142,13 @@ def damaged(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Da
         for number, arrival in enumerate(DAY_OF.values())
     }
     write_batches(folder / "landing", batches)
-    land(lake, Landing(str(folder / "landing")), list(batches), LATENESS_DAYS)
-    apply(lake, list(batches), RULE)
+    land(lake.spark, lake, Landing(str(folder / "landing")), list(batches), LATENESS_DAYS)
+    apply(lake.spark, lake, list(batches), RULE)
     stored: dict[date, dict[str, Row]] = {arrival: {} for arrival in batches}
     for row in stored_rows(lake):
         stored[row.first_updated_at][row.event_id] = row
     replace_rows(lake, [row for name, (damage, _) in CASES.items() for row in damage(stored[DAY_OF[name]])])
-    return Damaged(lake, inspect(lake, list(batches), RULE))
+    return Damaged(lake, inspect(lake.spark, lake, list(batches), RULE))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -161,7 +162,7 @@ def test_damage_is_found_on_its_day(damaged: Damaged, name: str) -> None:
 
 def test_a_day_alone_is_judged_as_in_a_range(damaged: Damaged) -> None:
     name = "a session that starts before its first action"
-    alone = inspect(damaged.lake, [DAY_OF[name]], RULE)[DAY_OF[name]]
+    alone = inspect(damaged.lake.spark, damaged.lake, [DAY_OF[name]], RULE)[DAY_OF[name]]
     assert (alone.broken, alone.examples) == (damaged.found[DAY_OF[name]].broken, damaged.found[DAY_OF[name]].examples)
     assert (alone.rows_accepted, alone.rows_late) == (5, 0)
 
@@ -176,6 +177,6 @@ def test_the_whole_table_is_judged_with_all_batches(damaged: Damaged) -> None:
     for _, broken in CASES.values():
         for kind, events in broken.items():
             expected[kind] = expected.get(kind, 0) + len(events)
-    found = inspect_all(damaged.lake, RULE)
+    found = inspect_all(damaged.lake.spark, damaged.lake, RULE)
     assert found.broken == expected
     assert (len(found.examples["recompute_agrees"]), found.rows_accepted) == (5, 5 * len(CASES))

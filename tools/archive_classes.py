@@ -45,13 +45,13 @@ def _run(archive: Path, lake: str) -> None:
     """Land, apply and check a sample day, in a JVM that archives its classes when it ends."""
     options = f'-Duser.timezone=UTC -XX:+UseParallelGC "-XX:ArchiveClassesAtExit={archive}" -Xlog:cds=off'
     spark = spark_session("local[*]", config={"spark.driver.extraJavaOptions": options})
-    opened = Lake(spark, lake)
+    opened = Lake(lake)
     landing, rule = Landing(str(FOLDER.parent / "batches")), SessionRule()
-    land(opened, landing, [FIRST_SAMPLE_DAY], LATENESS_DAYS)
-    apply(opened, [FIRST_SAMPLE_DAY], rule)
-    inspect(opened, [FIRST_SAMPLE_DAY], rule)
-    gateway: Any = opened.spark.sparkContext._gateway  # noqa: SLF001 - to wait for its end, when it writes
-    opened.spark.stop()
+    land(spark, opened, landing, [FIRST_SAMPLE_DAY], LATENESS_DAYS)
+    apply(spark, opened, [FIRST_SAMPLE_DAY], rule)
+    inspect(spark, opened, [FIRST_SAMPLE_DAY], rule)
+    gateway: Any = spark.sparkContext._gateway  # noqa: SLF001 - to wait for its end, when it writes
+    spark.stop()
     gateway.shutdown()
     gateway.proc.stdin.close()
     gateway.proc.wait()

@@ -20,6 +20,7 @@ from pyspark.sql import DataFrame
 from sessions_assets.dagster.resources import build_resources
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.spark import read
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_QUARANTINE
 from sessions_assets.settings import Settings
 
@@ -107,14 +108,12 @@ def show_user(table: DataFrame, when: str) -> None:
         print(f"  {row.event_id}  {row['at']}  {row.session_id or '-':<23}  arrived {row.first_updated_at}")
 
 
-def show_totals(lake: Lake) -> None:
+def show_totals(ods_sessions: DataFrame, raw_quarantine: DataFrame) -> None:
     """Print what the tables hold."""
-    rows, empty, sessions = (
-        lake.read(ODS_SESSIONS)
-        .selectExpr("count(*)", "count_if(session_id IS NULL)", "count(DISTINCT session_id)")
-        .collect()[0]
-    )
-    refused = lake.read(RAW_QUARANTINE).groupBy("reason").count().orderBy("reason").collect()
+    rows, empty, sessions = ods_sessions.selectExpr(
+        "count(*)", "count_if(session_id IS NULL)", "count(DISTINCT session_id)"
+    ).collect()[0]
+    refused = raw_quarantine.groupBy("reason").count().orderBy("reason").collect()
     print(f"\nods_sessions: {rows} events in {sessions} sessions, {empty} of them in none")
     print("raw_quarantine:", ", ".join(f"{row['count']} {row['reason']}" for row in refused))
 
@@ -125,16 +124,19 @@ def main() -> None:
     log = Path(os.environ["DAGSTER_HOME"]) / "demo.log"
     with quiet(log):
         definitions, resources = build_definitions(settings), build_resources(settings)
-        lake: Lake = resources["lake"].open(resources["pyspark"])  # type: ignore[attr-defined]
+        lake: Lake = resources["lake"].open()  # type: ignore[attr-defined]
         if lake.ledger.entries([LAST_DAY]):
             print("the lake holds the sample days already: once more, to see that nothing changes")
             show_days(materialize(definitions, FIRST_DAY, LAST_DAY))
         else:
             show_days(materialize(definitions, FIRST_DAY, LAST_DAY_BEFORE))
             show_days(materialize(definitions, LAST_DAY_BEFORE + timedelta(days=1), LAST_DAY))
-        show_user(lake.read(ODS_SESSIONS, VERSION_BEFORE), f"as the batches up to {LAST_DAY_BEFORE} left it")
-        show_user(lake.read(ODS_SESSIONS), "after an action of 10:04:30 came three days late")
-        show_totals(lake)
+        spark = resources["pyspark"].spark_session  # type: ignore[attr-defined]
+        ods_before = read(spark, lake.snapshot(ODS_SESSIONS, VERSION_BEFORE))
+        show_user(ods_before, f"as the batches up to {LAST_DAY_BEFORE} left it")
+        ods_sessions = read(spark, lake.snapshot(ODS_SESSIONS))
+        show_user(ods_sessions, "after an action of 10:04:30 came three days late")
+        show_totals(ods_sessions, read(spark, lake.snapshot(RAW_QUARANTINE)))
     print(f"\nThe tables lie in {settings.lake}/, what Dagster and Spark said in {os.path.relpath(log)}.")
     print("`make ui` shows all of it in the browser, at http://127.0.0.1:3000")
 

@@ -20,6 +20,7 @@ from sessions_assets.dagster.metadata import (
 )
 from sessions_assets.dagster.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
 from sessions_assets.dagster.steps import step
+from sessions_assets.lake.ods import sessions_by_hour
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
@@ -75,7 +76,8 @@ def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         days = _days(context)
         with step(context.log) as seconds:
             batches = landing.open()  # before Spark starts, which takes longer than to see that S3 refuses
-            landed = land(lake.open(pyspark), batches, days, session_rule.lateness_days)
+            opened = lake.open()
+            landed = land(pyspark.spark_session, opened, batches, days, session_rule.lateness_days)
         whole = of_run(seconds(), pyspark.ui_address)
         _show(context, days, {day: of_landed(numbers) for day, numbers in landed.items()}, whole)
 
@@ -104,10 +106,10 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
         """Every event once, with its session; what the batch of the day changes, whatever date it speaks of."""
         days = _days(context)
         with step(context.log) as seconds:
-            opened = lake.open(pyspark)
-            run = apply(opened, days, session_rule.rule)
-            hours = opened.sessions_by_hour(run.days, run.version)
-        whole = {**of_changes(run), **of_run(seconds(), pyspark.ui_address), **lineage_of_sessions()}
+            opened = lake.open()
+            run = apply(pyspark.spark_session, opened, days, session_rule.rule)
+            hours = sessions_by_hour(opened.snapshot(ODS_SESSIONS, run.version), run.days)
+        whole = {**of_changes(run, run.version), **of_run(seconds(), pyspark.ui_address), **lineage_of_sessions()}
         _show(context, days, {day: of_applied(run, day, hours[day]) for day in run.days}, whole)
 
     return ods_sessions

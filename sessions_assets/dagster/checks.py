@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
+from pyspark.sql import SparkSession
 
 from sessions_assets.dagster.assets import arrival_days
 from sessions_assets.dagster.check_states import Finding, days_of_run, report
@@ -21,6 +22,7 @@ from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.pipeline.audit import Inspection, inspect, inspect_all
+from sessions_assets.rule.events import ARRIVAL_DAY
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
 from sessions_assets.settings import Settings
@@ -49,12 +51,18 @@ def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, settings: Settings
     ) -> Iterator[dg.AssetCheckResult]:
         """Compare the ledger with what the tables know of their files: no row is read."""
         asked = days_of_run(context, days)
-        entries = lake.ledger().entries(asked)
+        opened = lake.open()
+        entries = opened.ledger.entries(asked)
         kept = [day for day in asked or entries if day not in entries or not entries[day].expired_at]
+        kept_rows = {
+            table.name: snapshot.count_rows(ARRIVAL_DAY, kept) if snapshot else dict.fromkeys(kept, 0)
+            for table in (RAW_EVENTS, RAW_QUARANTINE)
+            for snapshot in [opened.find(table)]
+        }
         findings = [
             finding
             for day in kept
-            for finding in _of_a_batch(day, entries.get(day), lake, settings.quarantine_warn_share)
+            for finding in _of_a_batch(day, entries.get(day), kept_rows, settings.quarantine_warn_share)
         ]
         yield from report(context, RAW_EVENTS.name, findings)
 
@@ -78,10 +86,10 @@ def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, settings: Settin
     ) -> Iterator[dg.AssetCheckResult]:
         """Judge the stored rows that the days could touch, all checks in one scan."""
         asked = days_of_run(context, days)
-        entries = lake.ledger().entries()
+        opened = lake.open()
+        entries = opened.ledger.entries()
         with step(context.log):
-            opened = lake.open(pyspark)
-            inspected = _inspected(opened, asked, session_rule.rule)
+            inspected = _inspected(pyspark.spark_session, opened, asked, session_rule.rule)
         findings = [finding for day, found in inspected for finding in _of_a_day(day, found, entries, settings)]
         yield from report(context, ODS_SESSIONS.name, findings)
 
@@ -101,8 +109,10 @@ def _specs(asset: str, says: Mapping[str, str], days: dg.DailyPartitionsDefiniti
         ]  # fmt: skip
 
 
-def _of_a_batch(day: date, entry: Entry | None, lake: LakeResource, most: float) -> Iterator[Finding]:
-    kept = lake.count_rows(RAW_EVENTS, day), lake.count_rows(RAW_QUARANTINE, day)
+def _of_a_batch(
+    day: date, entry: Entry | None, rows: Mapping[str, Mapping[date, int]], most: float
+) -> Iterator[Finding]:
+    kept = rows[RAW_EVENTS.name][day], rows[RAW_QUARANTINE.name][day]
     delivered, accepted, refused = (
         (entry.rows_delivered, entry.rows_accepted, entry.rows_quarantined) if entry else (0, 0, 0)
     )
@@ -116,8 +126,10 @@ def _of_a_batch(day: date, entry: Entry | None, lake: LakeResource, most: float)
     yield Finding(NOT_EMPTY, day, delivered > 0, counts, warn)
 
 
-def _inspected(lake: Lake, days: Sequence[date] | None, rule: SessionRule) -> list[tuple[date | None, Inspection]]:
-    return [(None, inspect_all(lake, rule))] if days is None else [*inspect(lake, days, rule).items()]
+def _inspected(
+    spark: SparkSession, lake: Lake, days: Sequence[date] | None, rule: SessionRule
+) -> list[tuple[date | None, Inspection]]:
+    return [(None, inspect_all(spark, lake, rule))] if days is None else [*inspect(spark, lake, days, rule).items()]
 
 
 def _of_a_day(

@@ -17,6 +17,7 @@ from sessions_assets.dagster.steps import step
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.pipeline import maintain
 from sessions_assets.pipeline.audit import inspect_all
+from sessions_assets.pipeline.land import plan_land
 from sessions_assets.pipeline.preview import MOVE_COLUMNS, preview
 from sessions_assets.rule.violations import ROW_COLUMNS
 from sessions_assets.settings import Settings
@@ -38,7 +39,7 @@ def expire_raw_days(
 ) -> None:
     """Delete raw and quarantined rows of days behind the retention, then the files that nobody can read any more."""
     with step(context.log):
-        days = maintain.expire(lake.open(pyspark), timedelta(days=config.retention_days))
+        days = maintain.expire(pyspark.spark_session, lake.open(), timedelta(days=config.retention_days))
     context.add_output_metadata({"expired_days": len(days), "days": ", ".join(map(str, days)) or "none"})
 
 
@@ -48,7 +49,7 @@ def compact_session_dates(
 ) -> None:
     """Rewrite event dates that left the window into few sorted files, then delete files nobody can read any more."""
     with step(context.log):
-        dates = maintain.compact(lake.open(pyspark), session_rule.lateness_days)
+        dates = maintain.compact(pyspark.spark_session, lake.open(), session_rule.lateness_days)
     context.add_output_metadata({"compacted_dates": len(dates), "dates": ", ".join(map(str, dates)) or "none"})
 
 
@@ -58,7 +59,7 @@ def rebuild_all_sessions(
 ) -> None:
     """Compute all sessions anew from the events of the table, under the rule of the settings, in one commit."""
     with step(context.log):
-        rebuilt = maintain.rebuild(lake.open(pyspark), session_rule.rule)
+        rebuilt = maintain.rebuild(pyspark.spark_session, lake.open(), session_rule.rule)
     before = {f"before/{name}": number for name, number in dataclasses.asdict(rebuilt.before).items()}
     after = {f"after/{name}": number for name, number in dataclasses.asdict(rebuilt.after).items()}
     context.add_output_metadata({**before, **after, "delta_version": rebuilt.version})
@@ -70,7 +71,7 @@ def judge_all_sessions(
 ) -> None:
     """Compute all sessions anew from the events of the table, and compare each row."""
     with step(context.log):
-        found = inspect_all(lake.open(pyspark), session_rule.rule)
+        found = inspect_all(pyspark.spark_session, lake.open(), session_rule.rule)
     broken = {name: rows for name, rows in found.broken.items() if rows}
     if broken:
         raise dg.Failure(
@@ -93,10 +94,12 @@ def preview_a_day(
     day = date.fromisoformat(context.partition_key)
     with step(context.log):
         batches = landing.open()
-        found = preview(lake.open(pyspark), batches, [day], session_rule.lateness_days, session_rule.rule)
+        opened = lake.open()
+        plan = plan_land(opened, batches, [day], session_rule.lateness_days)
+        found = preview(pyspark.spark_session, opened, batches, plan, session_rule.rule)
     context.add_output_metadata(
         {
-            **of_changes(found.run),
+            **of_changes(found.counts, found.version),
             "sessions_touched": found.sessions_touched,
             "sessions": of_rows(found.sessions, MOVE_COLUMNS),
         }
@@ -115,7 +118,7 @@ def look_for_the_batch(
 ) -> None:
     """Fail unless the batch of the day has arrived, landed and been applied."""
     day = date.fromisoformat(config.day) if config.day else datetime.now(UTC).date()
-    entry = lake.ledger().entries([day]).get(day)
+    entry = lake.open().ledger.entries([day]).get(day)
     if entry is None or entry.landed_at is None:
         with step(context.log):
             found = landing.open().find([day])

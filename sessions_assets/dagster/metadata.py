@@ -12,7 +12,7 @@ import dagster as dg
 
 from sessions_assets.dagster.charts import picture_of_day
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, Table
-from sessions_assets.pipeline.results import AppliedRun, LandedDay
+from sessions_assets.pipeline.results import ApplyResult, ChangeCounts, LandedDay
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 
 # From which columns of raw_events a column of ods_sessions is made, if not from that of the same name.
@@ -72,7 +72,7 @@ def of_landed(landed: LandedDay) -> dict[str, Any]:
     }
 
 
-def of_applied(run: AppliedRun, day: date, sessions_by_hour: Mapping[int, int]) -> dict[str, Any]:
+def of_applied(run: ApplyResult, day: date, sessions_by_hour: Mapping[int, int]) -> dict[str, Any]:
     """Show the numbers of an applied day, and its picture."""
     applied = run.days[day]
     seen = applied.events_first_seen
@@ -88,10 +88,10 @@ def of_applied(run: AppliedRun, day: date, sessions_by_hour: Mapping[int, int]) 
     }
 
 
-def of_changes(run: AppliedRun) -> dict[str, Any]:
+def of_changes(run: ChangeCounts, version: int | None) -> dict[str, Any]:
     """Show what a run changed of the sessions."""
     return {
         **{f"run/rows_{change}": rows for change, rows in run.rows.items()},
         **{f"run/sessions_{fate}": sessions for fate, sessions in run.sessions.items()},
-        "delta_version": run.version,
+        "delta_version": version,
     }

@@ -3,7 +3,7 @@
 Must not know the rule itself, or partitions.
 """
 
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,9 @@ from dagster import ConfigurableResource
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
-from sessions_assets.lake.delta_table import StoredTable
 from sessions_assets.lake.lake import Lake
-from sessions_assets.lake.ledger import Ledger
 from sessions_assets.lake.spark import DRIVER_MEMORY, spark_session
-from sessions_assets.lake.tables import DELIVERIES, Table
 from sessions_assets.landing.batches import Landing
-from sessions_assets.rule.events import ARRIVAL_DAY
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.settings import Settings
 from sessions_assets.storage import DEFAULT_REGION, S3_SCHEME, Storage
@@ -63,33 +59,14 @@ class StoredResource(ConfigurableResource[Any]):
 class LakeResource(StoredResource):
     """Where the Delta tables lie."""
 
-    def open(self, spark: SparkResource) -> Lake:
-        """Open the tables with the Spark session, which is started if S3 answers.
+    def open(self) -> Lake:
+        """Open the tables; no Spark session is needed.
 
         Raises:
             StorageError: they lie on S3, and S3 cannot be used.
         """
-        storage = self._checked()
-        return Lake(spark.spark_session, self._address(), storage)
-
-    def ledger(self) -> Ledger:
-        """Open the ledger alone, for which no Spark session is needed.
-
-        Raises:
-            StorageError: it lies on S3, and S3 cannot be used.
-        """
-        return Ledger(self._stored(DELIVERIES, self._checked()))
-
-    def count_rows(self, table: Table, day: date) -> int:
-        """Count the rows of an arrival day from what the table knows of its files, without a Spark session."""
-        return self._stored(table, self._storage).count_rows(ARRIVAL_DAY, [day])[day]
-
-    def _stored(self, table: Table, storage: Storage) -> StoredTable:
-        address = self._address()
-        return StoredTable(f"{address}/{table.name}", storage.for_delta(address))
-
-    def _address(self) -> str:
-        return self.root.rstrip("/") if "://" in self.root else str(Path(self.root).absolute())
+        root = self.root.rstrip("/") if "://" in self.root else str(Path(self.root).absolute())
+        return Lake(root, self._checked())
 
 
 class LandingResource(StoredResource):

@@ -109,7 +109,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
         A batch is taken when it looks the same in two looks, half a minute apart.
         """
-        ledger = lake.ledger()
+        ledger = lake.open().ledger
         entries = ledger.entries()
         days = {date.fromisoformat(key) for key in partitions.get_partition_keys()}
         try:

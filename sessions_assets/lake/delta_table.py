@@ -1,74 +1,62 @@
-"""What is asked of a Delta table without a JVM: whether it is there, its version, properties, bounds, small counts.
+"""A Delta table without a JVM: a snapshot, pinned to one version, and what it answers.
 
 Must not know Spark, Dagster or what the tables are for.
 """
 
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from pathlib import PurePosixPath
 from typing import Any
 
-from deltalake import DeltaTable, QueryBuilder, Schema
+from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import TableNotFoundError
 
 
-class StoredTable:
-    """A Delta table, which need not be there.
+class Snapshot:
+    """A Delta table as one commit left it. Its log was read once; all answers are of that version.
 
     Args:
         address: of the table.
-        options: with which delta-rs reaches it.
+        table: the table as delta-rs opened it; nobody may load another version into it.
     """
 
-    def __init__(self, address: str, options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, address: str, table: DeltaTable) -> None:
         self.address = address
-        self._options = dict(options or {})
+        self._table = table
 
-    def open(self, version: int | None = None) -> DeltaTable:
-        """Open the table as it is now, or as a commit left it."""
-        return DeltaTable(self.address, version=version, storage_options=self._options)
-
-    def is_made(self) -> bool:
-        """Tell whether there is a table."""
-        return DeltaTable.is_deltatable(self.address, self._options)
-
+    @property
     def version(self) -> int:
-        """Give the number of the newest commit."""
-        return self.open().version()
+        """The number of the commit."""
+        return self._table.version()
 
     def properties(self) -> dict[str, str]:
-        """Read the properties."""
-        return dict(self.open().metadata().configuration)
+        """Return the table properties."""
+        return dict(self._table.metadata().configuration)
 
-    def create(self, schema: Schema) -> DeltaTable:
-        """Create the table if it is not there."""
-        name = PurePosixPath(self.address).name
-        return DeltaTable.create(self.address, schema, mode="ignore", name=name, storage_options=self._options)
+    def commits(self, number: int) -> list[dict[str, Any]]:
+        """Return what the log notes of the last commits up to this version, newest first."""
+        return self._table.history(number)
 
-    def count_rows(self, partition: str, days: Collection[date], version: int | None = None) -> dict[date, int]:
-        """Count the rows of days of a table that is partitioned by a day; 0 where there are none, or no table.
+    def count_rows(self, partition: str, days: Collection[date]) -> dict[date, int]:
+        """Count the rows of days by the file statistics of a table that is partitioned by a day; 0 where none are.
 
-        Only for tables whose rows are deleted by whole days: it counts what the files hold.
+        Only for tables whose rows are deleted by whole days: deletion vectors are not looked at.
         """
         rows = dict.fromkeys(days, 0)
-        if self.is_made():
-            files = self.open(version).get_add_actions(flatten=True)
-            found = zip(
-                files.column(f"partition.{partition}").to_pylist(), files.column("num_records").to_pylist(), strict=True
-            )
-            for day, number in found:
-                if day in rows:
-                    rows[day] += number
+        files = self._table.get_add_actions(flatten=True)
+        day_of_file, rows_of_file = (files.column(name) for name in (f"partition.{partition}", "num_records"))
+        for day, number in zip(day_of_file.to_pylist(), rows_of_file.to_pylist(), strict=True):
+            if day in rows:
+                rows[day] += number
         return rows
 
     def least_timestamp(self, day_column: str, days: Collection[date]) -> datetime | None:
-        """Give a bound for `timestamp` in the rows whose DATE column lies within these days: none of them is less.
+        """Return a lower bound of `timestamp` in the rows whose DATE column lies within these days.
 
-        From what the table knows of its files; None if there is no table, no such row, or a file of which nothing is
-        known.
+        Read from the file statistics; None if there is no such row, or a file without statistics.
         """
-        if not self.is_made() or not days:
+        if not days:
             return None
-        files = self.open().get_add_actions(flatten=True)
+        files = self._table.get_add_actions(flatten=True)
         names = set(files.column_names)
         is_partition = f"partition.{day_column}" in names
         low, high = (f"partition.{day_column}",) * 2 if is_partition else (f"min.{day_column}", f"max.{day_column}")
@@ -78,17 +66,22 @@ class StoredTable:
         found = [row for row in zip(first, last, least, strict=True) if _may_hold(row[0], row[1], days)]
         return min((row[2] for row in found), default=None) if None not in [row[2] for row in found] else None
 
-    def commits(self, number: int, version: int | None = None) -> list[dict[str, Any]]:
-        """Tell what is noted of the last commits, newest first, from this version back."""
-        return self.open(version).history(number)
-
-    def query(self, text: str, version: int | None = None) -> list[tuple[Any, ...]]:
-        """Answer a question about the rows of the table, or as a commit left it, in DataFusion's SQL; it is `stored`.
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        """Run SQL on this version; the table is registered as `stored`.
 
         One process reads the columns that are named: some seconds for 100 million rows.
         """
-        answer = QueryBuilder().register("stored", self.open(version)).execute(text).read_all()
+        answer = QueryBuilder().register("stored", self._table).execute(text).read_all()
         return list(zip(*[answer.column(name).to_pylist() for name in answer.column_names], strict=True))
+
+
+def find_snapshot(address: str, options: Mapping[str, str], version: int | None = None) -> Snapshot | None:
+    """Open a table as it is now, or as a commit left it; None if there is no table."""
+    try:
+        table = DeltaTable(address, version=version, storage_options=dict(options))
+    except TableNotFoundError:
+        return None
+    return Snapshot(address, table)
 
 
 def _may_hold(first: date | None, last: date | None, days: Collection[date]) -> bool:

@@ -1,7 +1,7 @@
 """The ledger: which batch landed on which day, whether ods_sessions has applied it, and whether it has expired.
 
-One row a day, in the Delta table `deliveries`. Reads and writes it without Spark, in milliseconds, so that whoever
-only asks what was delivered starts no JVM. Must not know Dagster, batches' contents or the other tables.
+One row a day, in the Delta table `deliveries`. It is read and written without Spark, in milliseconds, so that
+whoever only asks what was delivered starts no JVM. Must not know Dagster, batches' contents or the other tables.
 Source of the rules: R20 (an empty batch has a row, a missing one has none), R21 (landed is not applied; a day whose
 raw rows may be gone is closed).
 """
@@ -11,22 +11,22 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from arro3.core import Array, DataType, Table
 from deltalake import DeltaTable, Field, QueryBuilder, Schema
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.schema import PrimitiveType
 
-from sessions_assets.lake.delta_table import StoredTable
 from sessions_assets.lake.tables import DELIVERIES
 
+_Answer = TypeVar("_Answer")
 _TYPES = {"DATE": "date", "STRING": "string", "BIGINT": "long", "TIMESTAMP": "timestamp"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the ledger says of one day; the columns of `deliveries`, in their order."""
+    """The state of one day; the columns of `deliveries`, in their order."""
 
     day: date
     source: str
@@ -49,25 +49,31 @@ class ClosedDayError(Exception):
 class Ledger:
     """The ledger of one lake.
 
+    Whoever reads it reads it as it is now. A write begins from what was last read or written here: delta-rs refuses it
+    if another run has written since, and it is repeated from what is there then.
+
     Args:
-        stored: the table `deliveries`; made with its first row.
+        address: of the table `deliveries`; the table is created with its first row.
+        options: with which delta-rs reaches it.
     """
 
-    def __init__(self, stored: StoredTable) -> None:
-        self._stored = stored
+    def __init__(self, address: str, options: Mapping[str, str] | None = None) -> None:
+        self._address = address
+        self._options = dict(options or {})
+        self._last_used: DeltaTable | None = None
 
     def entries(self, days: Collection[date] | None = None) -> dict[date, Entry]:
-        """Read what is said of these days, or of all, in their order; a day that was never delivered is left out."""
-        if not self._stored.is_made():
-            return {}
-        found = _entries(self._stored.open())
+        """Return the entries of these days, or of all, in their order; a day that was never delivered is left out."""
+        table = self._open()
+        found = _entries(table) if table else {}
+        self._last_used = table
         return found if days is None else {day: entry for day, entry in found.items() if day in days}
 
     def open_entries(self, days: Collection[date]) -> dict[date, Entry]:
-        """Read what is said of these days, once it is sure that they may be landed and applied.
+        """Return the entries of these days, once it is sure that they may be landed and applied.
 
         Raises:
-            ClosedDayError: one has been applied and is not newer than a day whose raw rows are given up: an event that
+            ClosedDayError: one has been applied and is not newer than a day whose raw rows have expired: an event that
                 vanished from it could be held by that one, and nobody could tell.
         """
         found = self.entries()
@@ -75,52 +81,45 @@ class Ledger:
         return {day: entry for day, entry in found.items() if day in days}
 
     def closed(self) -> set[date]:
-        """Give the days that may not be landed or applied again (R21)."""
+        """Return the days that may not be landed or applied again (R21)."""
         return _closed(self.entries())
 
     def begin(self, entries: Collection[Entry]) -> dict[date, Entry]:
-        """Note that these days are being landed, and give what was said of them: the first write of a landing.
+        """Note that these days are being landed: the first write of a landing. Return their entries before it.
 
         Raises:
             ClosedDayError: as `open_entries`; nothing is noted then.
         """
-        known: dict[date, Entry] = {}
+        days = [entry.day for entry in entries]
+        begun = [replace(entry, landed_at=None, applied_at=None, applied_by=None) for entry in entries]
 
-        def attempt() -> None:
-            table = self._made()
+        def write(table: DeltaTable) -> dict[date, Entry]:
             found = _entries(table)
-            days = [entry.day for entry in entries]
             _check_open(found, days)
-            known.clear()
-            known.update({day: found[day] for day in days if day in found})
-            _merge(
-                table,
-                [replace(entry, landed_at=None, applied_at=None, applied_by=None) for entry in entries],
-                insert=True,
-            )
+            _merge(table, begun, insert=True)
+            return {day: found[day] for day in days if day in found}
 
-        _repeated(attempt)
-        return known
+        return self._write(write)
 
     def take_back(self, days: Collection[date], known: Mapping[date, Entry]) -> None:
-        """Say of these days again what was known before a landing that changed nothing."""
+        """Restore the entries of these days as they were before a landing that changed nothing."""
         if first := [day for day in days if day not in known]:
-            _repeated(lambda: self._stored.open().delete(_is_one_of(first)))
+            self._write(lambda table: table.delete(_is_one_of(first)))
         self.record(known.values())
 
     def record(self, entries: Collection[Entry]) -> None:
-        """Write the rows of these days anew: the last write of a landing."""
+        """Replace the entries of these days: the last write of a landing."""
         if entries:
-            _repeated(lambda: _merge(self._made(), entries, insert=True))
+            self._write(lambda table: _merge(table, entries, insert=True))
 
-    def record_applied(self, entries: Collection[Entry], mark: str) -> None:
-        """Note that ods_sessions holds these batches, by what this mark names: the last write of an application.
+    def record_applied(self, entries: Collection[Entry], applied_by: str) -> None:
+        """Note which commit of ods_sessions holds these batches: the last write of an application.
 
         A day that has landed anew meanwhile stays unapplied.
         """
-        applied = [replace(entry, applied_at=datetime.now(UTC), applied_by=mark) for entry in entries]
+        applied = [replace(entry, applied_at=datetime.now(UTC), applied_by=applied_by) for entry in entries]
         same = "ledger.landed_at = entry.landed_at"
-        _repeated(lambda: _merge(self._made(), applied, same, insert=False))
+        self._write(lambda table: _merge(table, applied, same, insert=False))
 
     def expire(self, retention: timedelta) -> list[date]:
         """Close the days that are applied and more than the retention behind the newest applied one (R21).
@@ -131,37 +130,53 @@ class Ledger:
         Returns:
             All days whose raw rows are to go, those closed before too.
         """
-        expired: list[date] = []
 
-        def attempt() -> None:
-            table = self._stored.open()
+        def write(table: DeltaTable) -> list[date]:
             found = _entries(table)
             closing = _to_expire(found, retention)
             if closing:
                 _merge(table, [replace(entry, expired_at=datetime.now(UTC)) for entry in closing], insert=False)
-            expired[:] = [e.day for e in found.values() if e.expired_at] + [e.day for e in closing]
+            return [e.day for e in found.values() if e.expired_at] + [e.day for e in closing]
 
-        if self._stored.is_made():
-            _repeated(attempt)
-        return expired
+        return self._write(write) if self.entries() else []
 
     def compact(self) -> None:
         """Put the rows of all days into one file, and delete the files that no version of the last week needs."""
-        if self._stored.is_made():
-            _repeated(self._compact)
+        if self.entries():
+            self._write(_compact)
 
-    def _compact(self) -> None:
-        table = self._stored.open()
-        table.optimize.compact()
-        table.vacuum(dry_run=False)
-        table.create_checkpoint()
+    def _open(self) -> DeltaTable | None:
+        try:
+            return DeltaTable(self._address, storage_options=self._options)
+        except TableNotFoundError:
+            return None
 
-    def _made(self) -> DeltaTable:
+    def _create(self) -> DeltaTable:
         columns = [
             Field(c.name, PrimitiveType(_TYPES[c.sql_type]), nullable=c.nullable, metadata={"comment": c.meaning})
             for c in DELIVERIES.columns
         ]
-        return self._stored.create(Schema(columns))
+        # A creation at the same time is no conflict: commit 0 can only be one.
+        return DeltaTable.create(
+            self._address, Schema(columns), mode="ignore", name=DELIVERIES.name, storage_options=self._options
+        )
+
+    def _write(self, write: Callable[[DeltaTable], _Answer]) -> _Answer:
+        """Write, and again when another run has written in between: all writes of the ledger may be repeated."""
+        for pause in (0.1, 0.2, 0.4, 0.8, 1.6):
+            try:
+                return self._try_to(write)
+            except CommitFailedError:
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - so that two runs do not meet again
+        return self._try_to(write)
+
+    def _try_to(self, write: Callable[[DeltaTable], _Answer]) -> _Answer:
+        # Taken out while it is in use: another thread opens the table anew, and so does a repetition.
+        table, self._last_used = self._last_used, None
+        table = table or self._open() or self._create()
+        answer = write(table)
+        self._last_used = table
+        return answer
 
 
 def _entries(table: DeltaTable) -> dict[date, Entry]:
@@ -204,16 +219,10 @@ def _merge(table: DeltaTable, entries: Collection[Entry], condition: str = "true
     (merger.when_not_matched_insert_all() if insert else merger).execute()
 
 
-def _repeated(write: Callable[[], object]) -> None:
-    """Write once more when another run has written in between: all writes of the ledger may be repeated."""
-    for pause in (0.1, 0.2, 0.4, 0.8, 1.6):
-        try:
-            write()
-        except CommitFailedError:
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - so that two runs do not meet again
-        else:
-            return
-    write()
+def _compact(table: DeltaTable) -> None:
+    table.optimize.compact()
+    table.vacuum(dry_run=False)
+    table.create_checkpoint()
 
 
 def _is_one_of(days: Collection[date]) -> str:

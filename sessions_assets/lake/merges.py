@@ -17,7 +17,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake.transactions import begin_after, finish, java_of, parsed, scala_object
 
-PLACE = "place"
+ROW_ADDRESS = "row_address"
 _FILE, _POSITION = "file", "position"
 
 
@@ -31,7 +31,7 @@ class RowChanges:
 
     Attributes:
         written: the columns of the table.
-        given_up: rows with `place`, as `with_places` gave it for the version that was read.
+        given_up: rows with `row_address`, as `with_row_addresses` gave it for the version that was read.
         within: SQL on partition columns that holds for all rows that are given up.
         inserted, updated, deleted: how many rows these are.
     """
@@ -44,10 +44,10 @@ class RowChanges:
     deleted: int
 
 
-def with_places(rows: DataFrame) -> DataFrame:
-    """Add to rows of a Delta table STRUCT `place`: the file in which each lies, and its position there."""
+def with_row_addresses(rows: DataFrame) -> DataFrame:
+    """Add to rows of a Delta table STRUCT `row_address`: the file in which each lies, and its position there."""
     file, position = F.col("_metadata.file_path"), F.col("_metadata.row_index")
-    return rows.withColumn(PLACE, F.struct(file.alias(_FILE), position.alias(_POSITION)))
+    return rows.withColumn(ROW_ADDRESS, F.struct(file.alias(_FILE), position.alias(_POSITION)))
 
 
 def merge_after(spark: SparkSession, address: str, read_version: int, changes: RowChanges) -> int:
@@ -88,7 +88,7 @@ def _marks(spark: SparkSession, transaction: Any, changes: RowChanges) -> tuple[
     files = transaction.filterFiles(java.PythonUtils.toSeq([parsed(spark, changes.within)]), True)  # noqa: FBT003
     rows = generator.buildRowIndexSetsForFilesMatchingCondition(
         session, transaction, True, changes.given_up._jdf, files, parsed(spark, "true"),  # noqa: FBT003, SLF001
-        some(column(f"{PLACE}.{_FILE}")), some(column(f"{PLACE}.{_POSITION}")),
+        some(column(f"{ROW_ADDRESS}.{_FILE}")), some(column(f"{ROW_ADDRESS}.{_POSITION}")),
     )  # fmt: skip
     by_name = helper.generateCandidateFileMap(transaction.deltaLog().dataPath(), files)
     touched = helper.findFilesWithMatchingRows(transaction, by_name, rows)

@@ -1,6 +1,6 @@
-"""The Spark session: Delta's settings, the jars, how the JVM starts, and the number of shuffle partitions.
+"""The Spark session: Delta's settings, the jars, how the JVM starts, shuffle partitions, and tables as it sees them.
 
-Must not know Dagster, the environment, or which tables there are.
+Must not know Dagster, the environment, or what the tables are for.
 Source of the rules: R10 (times are UTC).
 """
 
@@ -9,7 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyspark.sql import SparkSession
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import DataType, StructType
+
+from sessions_assets.lake.delta_table import Snapshot
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.tables import Table
+from sessions_assets.lake.transactions import create_table
 
 DRIVER_MEMORY = "2g"
 """Memory of the process that plans a run: Spark's own default of 1 GiB is too small for a day of a million events."""
@@ -135,3 +142,23 @@ def shuffle_partitions_for(spark: SparkSession, rows: int, *, is_planned_once: b
     finally:
         for name, value in usual.items():
             spark.conf.set(name, value or "")
+
+
+def read(spark: SparkSession, snapshot: Snapshot) -> DataFrame:
+    """Read a whole table as the commit of the snapshot left it."""
+    return spark.read.format("delta").option("versionAsOf", snapshot.version).load(snapshot.address)
+
+
+def create(spark: SparkSession, lake: Lake, table: Table, properties: Mapping[str, str] | None = None) -> None:
+    """Create an empty table with these properties; one that is there stays as it is."""
+    schema = StructType()
+    for column in table.columns:
+        schema.add(column.name, DataType.fromDDL(column.sql_type), column.nullable, {"comment": column.meaning})
+    partitions = [table.partition] if table.partition else []
+    all_properties = {"delta.enableDeletionVectors": str(table.changes_rows).lower(), **(properties or {})}
+    create_table(spark, lake.path(table), schema, partitions, all_properties)
+
+
+def vacuum(spark: SparkSession, snapshot: Snapshot) -> None:
+    """Delete the files that no version of the last seven days needs, Delta's own safety check on."""
+    DeltaTable.forPath(spark, snapshot.address).vacuum()

@@ -1,27 +1,32 @@
-"""How landed days are applied: what they hold in raw_events becomes ods_sessions, by one commit of what they change.
+"""Apply landed days to ods_sessions: one commit of the rows they change.
 
-Knows the order of reads and commits, and what is refused. Must not know Dagster, the environment, files or how a
-session is computed.
+`plan_apply` refuses what cannot be applied, `compute` asks the rule what changes, `commit` writes it. Must not know
+Dagster, the environment, batch files or how a session is computed.
+Source of the rules: R14 (what a batch can change), R16 (one commit), R18, R19, R22.
 
 A crash needs no repair: it is one commit, and applying a day again changes nothing.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.lake.lake import Lake, LakeError, Measured
+from sessions_assets.lake import ods, raw
+from sessions_assets.lake.delta_table import Snapshot
+from sessions_assets.lake.lake import Lake, LakeError, Measured, measure
 from sessions_assets.lake.ledger import Entry
-from sessions_assets.lake.spark import shuffle_partitions_for
+from sessions_assets.lake.spark import create, read, shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
-from sessions_assets.pipeline.code_version import code
+from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.progress import LOGGER, phase
-from sessions_assets.pipeline.results import AppliedDay, AppliedRun, count_changes, count_measured
-from sessions_assets.rule.changes import changes, earliest_changes, held_elsewhere
+from sessions_assets.pipeline.results import AppliedDay, ApplyResult, ChangeCounts
+from sessions_assets.rule.changes import DELETE, INSERT, UPDATE, changes, earliest_changes, held_elsewhere
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
+from sessions_assets.rule.outcomes import SESSION_OUTCOMES, session_outcomes
 from sessions_assets.rule.session_rule import SessionRule
 
 # The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
@@ -31,7 +36,49 @@ _BROADCAST_KEYS = 1_000_000
 _IN_BYTES = StorageLevel.MEMORY_AND_DISK
 
 
-def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
+@dataclass(frozen=True)
+class ApplyPlan:
+    """What an application reads, pinned to versions.
+
+    Attributes:
+        days: the arrival days of the run, in their order.
+        pending: those of them that ods_sessions does not hold yet; the others are only counted.
+        raw: raw_events; None if no day has ever landed, which only a preview may meet.
+        ods: ods_sessions; None if there is no table yet.
+        rule: timeout and user actions, those that ods_sessions was built with.
+        entries: what the ledger knows of the pending days; empty in a preview.
+    """
+
+    days: tuple[date, ...]
+    pending: tuple[date, ...]
+    raw: Snapshot | None
+    ods: Snapshot | None
+    rule: SessionRule
+    entries: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The accepted rows of the days of a run.
+
+    Attributes:
+        rows: the four event columns and `_updated_at`; at least those of the pending days.
+        measured: what they are, of all days.
+    """
+
+    rows: DataFrame
+    measured: Sequence[Measured]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The rows of ods_sessions that a run changes, as `rule.changes.changes` returns them, computed and fixed."""
+
+    rows: DataFrame | None
+    counts: ChangeCounts
+
+
+def apply(spark: SparkSession, lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyResult:
     """Bring ods_sessions to what the rule says now that these days are delivered (R14 to R19).
 
     Returns:
@@ -39,139 +86,190 @@ def apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> AppliedRun:
 
     Raises:
         LakeError: no day was delivered, a raw partition is not the one the ledger knows, the table was built under
-            another rule, or somebody else writes it; nothing is written or noted as applied then.
+            another rule, or another run writes it; nothing is written or noted as applied then.
+        ClosedDayError: a day has expired (R21).
+    """
+    plan = plan_apply(lake, days, rule)
+    return commit(spark, lake, plan, compute(spark, plan, landed_batch(spark, plan)))
+
+
+def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyPlan:
+    """Find what is to be applied, and refuse what cannot be; nothing is written, and no Spark is needed.
+
+    Raises:
+        LakeError: no day was delivered, a raw partition is not the one the ledger knows, or ods_sessions was built
+            under another rule.
         ClosedDayError: a day has expired (R21).
     """
     entries = lake.ledger.open_entries(days)
     if not entries:
         raise LakeError(f"no batch of {', '.join(map(str, days))} was delivered: materialize raw_events first")
     # All queries read the same rows, though the day may be landed anew meanwhile; the ledger notices that at the end.
-    raw_version = lake.version(RAW_EVENTS)
-    _check_raw(lake, entries, raw_version)
-    lake.create(ODS_SESSIONS, rule.as_properties())
-    pending = _pending(lake, entries)
-    days_of_run = {day: AppliedDay(entry.rows_accepted) for day, entry in entries.items()}
-    run = AppliedRun(days_of_run, [entry.day for entry in pending], raw_version)
-    # Before the rule is checked: a rebuild that comes after this is noticed when the changes are written.
-    run.version = lake.version(ODS_SESSIONS)
-    check_rule(lake, rule)
-    # Read anew by each query: that costs less than to keep it.
-    batch = lake.read_days(RAW_EVENTS, list(run.days), raw_version)
-    with phase("read") as say:
-        measured = lake.measure(RAW_EVENTS, days_of_run, raw_version)
-        measured += lake.measure(ODS_SESSIONS, days_of_run, run.version)
-        count_measured(run, measured)
-        say(f"{run.rows_delivered} rows of {len(run.days)} batches")
-    # What a day delivered anew has lost is looked for in all raw days: there Spark should see how little that is.
-    is_new = not any(found.is_stored for found in measured)
-    rows = sum(entry.rows_accepted for entry in pending)
-    with shuffle_partitions_for(lake.spark, rows, is_planned_once=is_new):
-        changed = compute(lake, batch, measured, run, rule)
-        if changed is not None:
-            _merge(lake, changed, run)
-    if pending:
-        lake.ledger.record_applied(pending, _mark(lake.commit_id(ODS_SESSIONS, run.version)))
-    return run
+    raw_events = lake.find(RAW_EVENTS)
+    _check_raw(raw_events, entries)
+    # A rebuild that comes after this is noticed when the changes are committed.
+    sessions = lake.find(ODS_SESSIONS)
+    if sessions is not None:
+        check_rule(sessions, rule)
+    pending = _pending(sessions, entries)
+    return ApplyPlan(tuple(entries), tuple(e.day for e in pending), raw_events, sessions, rule, tuple(pending))
 
 
-def _pending(lake: Lake, entries: Mapping[date, Entry]) -> list[Entry]:
-    """Leave out the days that ods_sessions holds, as they landed and under this code, if nobody else has written it.
-
-    Whatever else was applied since, the table is the rule over all deliveries (R18).
-    """
-    marks = {_mark(commit) for commit in lake.own_commits(ODS_SESSIONS)}
-    held = [entry for entry in entries.values() if entry.applied_at and entry.applied_by in marks]
-    if held:
-        LOGGER.info("held already: %s", ", ".join(str(entry.day) for entry in held))
-    return [entry for entry in entries.values() if entry not in held]
-
-
-def _mark(commit: str) -> str:
-    return f"{commit} {code()}"
-
-
-def compute(
-    lake: Lake, batch: DataFrame, measured: Sequence[Measured], run: AppliedRun, rule: SessionRule
-) -> DataFrame | None:
-    """Compute the rows that a run has to write, and count them; None if there are none.
-
-    Args:
-        lake: from which the stored rows are read, in the version of the run.
-        batch: accepted rows of the days of the run, with `_updated_at`.
-        measured: what the batch holds of these days, and ods_sessions.
-        run: whose numbers are filled in.
-        rule: the one that the table was built with.
-
-    Returns:
-        The answer of `changes`, computed and fixed.
-    """
-    pending = [found for found in measured if found.day in run.pending]
-    if not pending:
-        return None
-    with phase("compute") as say:
-        # Computed once: it is counted, written, and read for what it replaces.
-        of_days = batch.where(F.col(ARRIVAL_DAY).isin(*run.pending))
-        changed = _changes(lake, of_days, pending, run, rule).localCheckpoint(storageLevel=_IN_BYTES)
-        count_changes(run, changed)
-        say(", ".join(f"{rows} rows {change}" for change, rows in run.rows.items()))
-    return changed if any(run.rows.values()) else None
-
-
-def _check_raw(lake: Lake, entries: Mapping[date, Entry], version: int) -> None:
-    found = lake.count_rows(RAW_EVENTS, entries, version)
+def _check_raw(raw_events: Snapshot | None, entries: Mapping[date, Entry]) -> None:
+    found = raw_events.count_rows(ARRIVAL_DAY, entries) if raw_events else dict.fromkeys(entries, 0)
     for day, entry in entries.items():
         if entry.landed_at is None or found[day] != entry.rows_accepted:
-            said = "was begun and has not ended" if entry.landed_at is None else f"had {entry.rows_accepted}"
+            landing = "was begun and has not ended" if entry.landed_at is None else f"had {entry.rows_accepted}"
             raise LakeError(
-                f"raw_events holds {found[day]} rows of {day}, but its landing {said}: "
+                f"raw_events holds {found[day]} rows of {day}, but its landing {landing}: "
                 f"materialize raw_events of {day} again"
             )
 
 
-def check_rule(lake: Lake, rule: SessionRule) -> None:
+def check_rule(sessions: Snapshot, rule: SessionRule) -> None:
     """Make sure that ods_sessions was built under this rule (R22).
 
     Raises:
         LakeError: it was built under another one.
     """
-    stored = lake.properties(ODS_SESSIONS)
+    stored = sessions.properties()
     differing = {name: value for name, value in rule.as_properties().items() if stored.get(name) != value}
     if differing:
         built_with = ", ".join(f"{name}={stored.get(name)}" for name in differing)
         asked_for = ", ".join(f"{name}={value}" for name, value in differing.items())
         raise LakeError(
-            f"{lake.path(ODS_SESSIONS)} was built with {built_with}, this run asks for {asked_for}: go back to the old "
-            "rule, or build the table anew under this one: "
+            f"{sessions.address} was built with {built_with}, this run asks for {asked_for}: go back to the old "
+            "rule, or rebuild the table under this one: "
             "dagster job execute -m sessions_assets.definitions -j rebuild_sessions"
         )
 
 
-def _stored_of_days(lake: Lake, days: Collection[date], version: int) -> DataFrame:
-    return lake.read(ODS_SESSIONS, version).where(F.col("first_updated_at").isin(*days))
+def _pending(sessions: Snapshot | None, entries: Mapping[date, Entry]) -> list[Entry]:
+    """Leave out the days that ods_sessions holds, as they landed and under this code, if nobody else has written it.
+
+    Whatever else was applied since, the table is the rule over all deliveries (R18).
+    """
+    own = {_applied_by(commit) for commit in ods.own_commits(sessions)} if sessions else set()
+    held = [entry for entry in entries.values() if entry.applied_at and entry.applied_by in own]
+    if held:
+        LOGGER.info("applied already: %s", ", ".join(str(entry.day) for entry in held))
+    return [entry for entry in entries.values() if entry not in held]
 
 
-def _changes(
-    lake: Lake, batch: DataFrame, measured: Sequence[Measured], run: AppliedRun, rule: SessionRule
-) -> DataFrame:
+def _applied_by(commit_id: str) -> str:
+    return f"{commit_id} {code_version()}"
+
+
+def landed_batch(spark: SparkSession, plan: ApplyPlan) -> Batch:
+    """Return what raw_events holds of the days of a run."""
+    if plan.raw is None:
+        raise LakeError("raw_events does not exist: materialize raw_events first")
+    # Read anew by each query: that costs less than to keep it.
+    return Batch(raw.read_days(spark, plan.raw, plan.pending), measure(RAW_EVENTS, plan.raw, plan.days))
+
+
+def compute(spark: SparkSession, plan: ApplyPlan, batch: Batch) -> Changes:
+    """Compute the rows of ods_sessions that a batch changes, and count them; nothing is written.
+
+    Args:
+        spark: a session with Delta's extension.
+        plan: from which the stored rows are read.
+        batch: of the days of the plan, landed or as it lies in the landing.
+    """
+    with phase("read") as note:
+        stored = measure(ODS_SESSIONS, plan.ods, plan.days) if plan.ods else []
+        note(f"{sum(found.rows for found in batch.measured)} rows of {len(plan.days)} batches")
+    if not any(found.day in plan.pending for found in (*batch.measured, *stored)):
+        return Changes(None, _count([], plan.days, batch.measured, stored, {}))
+    pending_rows = sum(found.rows for found in batch.measured if found.day in plan.pending)
+    # What a day delivered anew has lost is looked for in all raw days: there Spark should see how little that is.
+    with phase("compute") as note, shuffle_partitions_for(spark, pending_rows, is_planned_once=not stored):
+        # Computed once: it is counted, written, and read for what it replaces.
+        changed = _changed_rows(spark, plan, batch, stored).localCheckpoint(storageLevel=_IN_BYTES)
+        groups = _change_groups(changed)
+        outcomes = session_outcomes(changed).collect()[0].asDict() if groups else {}
+        counts = _count(groups, plan.days, batch.measured, stored, outcomes)
+        note(", ".join(f"{rows} rows {change}" for change, rows in counts.rows.items()))
+    return Changes(changed if groups else None, counts)
+
+
+def _changed_rows(spark: SparkSession, plan: ApplyPlan, batch: Batch, stored: Sequence[Measured]) -> DataFrame:
     """Find the rows to write, from no more stored rows than the days can change (R14)."""
-    days = run.pending
-    incoming, touched = batch, batch
-    if any(found.is_stored for found in measured):
-        stored_of_days = _stored_of_days(lake, days, run.version)
-        other_raw = lake.read(RAW_EVENTS, run.raw_version).where(~F.col(ARRIVAL_DAY).isin(*days))
-        incoming = batch.unionByName(held_elsewhere(stored_of_days, batch, other_raw))
-        touched = batch.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
+    days = plan.pending
+    measured = [found for found in (*batch.measured, *stored) if found.day in days]
+    of_days = batch.rows.where(F.col(ARRIVAL_DAY).isin(*days))
+    incoming, touched = of_days, of_days
+    if plan.ods and plan.raw and any(found.day in days for found in stored):
+        stored_of_days = read(spark, plan.ods).where(F.col("first_updated_at").isin(*days))
+        other_raw = read(spark, plan.raw).where(~F.col(ARRIVAL_DAY).isin(*days))
+        incoming = of_days.unionByName(held_elsewhere(stored_of_days, of_days, other_raw))
+        touched = of_days.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
     since = earliest_changes(touched)
     # A key that is both late and in time counts twice: the number only chooses a way.
     if sum(found.keys for found in measured) < _BROADCAST_KEYS:
         since = F.broadcast(since)
-    first = min(found.first for found in measured) - rule.timeout
-    return changes(incoming, lake.sessions_in_reach(first.date(), run.version), since, days, rule)
+    first = min(found.first for found in measured) - plan.rule.timeout
+    return changes(incoming, ods.rows_in_reach(spark, plan.ods, first.date()), since, days, plan.rule)
 
 
-def _merge(lake: Lake, changed: DataFrame, run: AppliedRun) -> None:
-    """Write the changed rows."""
-    first, last = run.dates
-    with phase("merge") as say:
-        run.version = lake.merge_sessions(changed, run.rows, first, last, run.version)
-        say(f"event dates {first} to {last}, version {run.version}")
+def _change_groups(changed: DataFrame) -> list[Row]:
+    """Count the changed rows by change, by first arrival day before and after, and by having a session."""
+    was_empty = F.col("stored_session_start").isNull().alias("was_empty")
+    is_empty = F.col("session_start").isNull().alias("is_empty")
+    groups = changed.groupBy("change", "first_updated_at", "stored_first_updated_at", was_empty, is_empty)
+    return groups.agg(F.count("*").alias("rows"), F.min("pdate").alias("first"), F.max("pdate").alias("last")).collect()
+
+
+def _count(
+    groups: Sequence[Row],
+    days: Collection[date],
+    delivered: Sequence[Measured],
+    stored: Sequence[Measured],
+    outcomes: Mapping[str, int],
+) -> ChangeCounts:
+    applied = {}
+    for day in days:
+        of_day = [found for found in stored if found.day == day]
+        before = [group for group in groups if group["stored_first_updated_at"] == day]
+        after = [g for g in groups if g["first_updated_at"] == day and g["change"] != DELETE]
+        applied[day] = AppliedDay(
+            late_by_days={found.days_late: found.rows for found in delivered if found.day == day},
+            rows_inserted=_rows(g for g in after if g["change"] == INSERT),
+            events_first_seen=sum(found.rows for found in of_day) + _rows(after) - _rows(before),
+            empty_events=sum(found.rows for found in of_day if found.is_empty)
+            + _rows(g for g in after if g["is_empty"])
+            - _rows(g for g in before if g["was_empty"]),
+        )
+    return ChangeCounts(
+        applied,
+        {change: _rows(g for g in groups if g["change"] == change) for change in (INSERT, UPDATE, DELETE)},
+        dict.fromkeys(SESSION_OUTCOMES, 0) | dict(outcomes),
+        (min(g["first"] for g in groups), max(g["last"] for g in groups)) if groups else None,
+    )
+
+
+def _rows(groups: Iterable[Row]) -> int:
+    return sum(group["rows"] for group in groups)
+
+
+def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -> ApplyResult:
+    """Write the changed rows in one commit, then note in the ledger which commit holds the days.
+
+    Raises:
+        LakeError: another run has written ods_sessions since the plan; nothing is written or noted then.
+    """
+    sessions = plan.ods
+    if sessions is None:
+        create(spark, lake, ODS_SESSIONS, plan.rule.as_properties())
+        # The changes were computed from no rows: if another run has written since, the commit is refused.
+        sessions = lake.snapshot(ODS_SESSIONS, version=0)
+        check_rule(sessions, plan.rule)
+    counts = changes.counts
+    if changes.rows is not None and counts.dates:
+        with phase("commit") as note:
+            version = ods.commit_changes(spark, sessions, changes.rows, counts.rows, counts.dates)
+            note(f"event dates {counts.dates[0]} to {counts.dates[1]}, version {version}")
+        sessions = lake.snapshot(ODS_SESSIONS, version)
+    if plan.entries:
+        lake.ledger.record_applied(plan.entries, _applied_by(ods.commit_id(sessions)))
+    return ApplyResult(counts.days, counts.rows, counts.sessions, counts.dates, sessions.version)

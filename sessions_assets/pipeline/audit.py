@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from pyspark.sql import DataFrame, Row, Window
+from pyspark.sql import DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
+from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.raw import read_days
+from sessions_assets.lake.spark import read
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.pipeline.progress import phase
 from sessions_assets.rule.changes import earliest_changes
@@ -44,7 +47,7 @@ class Inspection:
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
-def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, Inspection]:
+def inspect(spark: SparkSession, lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, Inspection]:
     """Judge the keys that these days touched, each from the earliest event that a day has of it (R14).
 
     Returns:
@@ -55,13 +58,13 @@ def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, I
     """
     expired = {day for day, entry in lake.ledger.entries(days).items() if entry.expired_at}
     kept = [day for day in days if day not in expired]
-    stored = lake.read(ODS_SESSIONS, lake.version(ODS_SESSIONS))
-    batch = lake.read_days(RAW_EVENTS, kept)
+    sessions, raw_events = lake.snapshot(ODS_SESSIONS), lake.snapshot(RAW_EVENTS)
+    stored, batch = read(spark, sessions), read_days(spark, raw_events, kept)
     touched = batch.select(*IDENTITY_COLUMNS, F.col(ARRIVAL_DAY).alias("day"))
     if expired:
         brought = stored.where(F.col("first_updated_at").isin(*expired))
         touched = touched.unionByName(brought.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias("day")))
-    in_reach = _in_reach(lake, stored, days, rule)
+    in_reach = stored.where(F.col("pdate") >= _first_date(sessions, raw_events, days, rule))
     judged = violations(in_reach, batch, earliest_changes(touched), kept, rule)
     found = {day: Inspection() for day in days}
     with phase("inspect") as say:
@@ -76,7 +79,7 @@ def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, I
     return found
 
 
-def inspect_all(lake: Lake, rule: SessionRule) -> Inspection:
+def inspect_all(spark: SparkSession, lake: Lake, rule: SessionRule) -> Inspection:
     """Judge the whole table: its sessions computed anew from all its events, and each row compared.
 
     The batches of days that were applied and have not expired must be in it.
@@ -85,8 +88,8 @@ def inspect_all(lake: Lake, rule: SessionRule) -> Inspection:
         LakeError: ods_sessions was never made.
     """
     kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
-    stored = lake.read(ODS_SESSIONS, lake.version(ODS_SESSIONS))
-    judged = violations_of_all(stored, lake.read_days(RAW_EVENTS, kept), kept, rule)
+    stored, batches = read(spark, lake.snapshot(ODS_SESSIONS)), read_days(spark, lake.snapshot(RAW_EVENTS), kept)
+    judged = violations_of_all(stored, batches, kept, rule)
     whole = Inspection()
     with phase("inspect") as say:
         broken = _count(judged, dict.fromkeys([None, *kept], whole))
@@ -96,13 +99,14 @@ def inspect_all(lake: Lake, rule: SessionRule) -> Inspection:
     return whole
 
 
-def _in_reach(lake: Lake, stored: DataFrame, days: Sequence[date], rule: SessionRule) -> DataFrame:
+def _first_date(sessions: Snapshot, raw_events: Snapshot, days: Sequence[date], rule: SessionRule) -> date:
+    """Return an event date before which the days can have touched nothing, by the statistics of the files."""
     bounds = (
-        lake.least_timestamp(RAW_EVENTS, ARRIVAL_DAY, days),
-        lake.least_timestamp(ODS_SESSIONS, "first_updated_at", days),
+        raw_events.least_timestamp(ARRIVAL_DAY, days),
+        sessions.least_timestamp("first_updated_at", days),
     )
     known = [bound for bound in bounds if bound is not None]
-    return stored.where(F.col("pdate") >= (min(known) - rule.timeout).date()) if known else stored
+    return (min(known) - rule.timeout).date() if known else date.min
 
 
 def _count(judged: DataFrame, found: Mapping[Any, Inspection]) -> int:

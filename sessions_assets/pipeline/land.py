@@ -1,32 +1,72 @@
-"""How a delivery is landed: its files become raw_events and raw_quarantine, and the ledger says so.
+"""Land batches: their files become raw_events and raw_quarantine, and the ledger notes it.
 
-Knows the order of reads and commits, and what is refused. Must not know Dagster, the environment, file formats or
-ods_sessions.
+`plan_land` refuses what cannot be landed, `compute` reads and judges the rows, `commit` writes them. Must not know
+Dagster, the environment, file formats or ods_sessions.
+Source of the rules: R8 (bad rows), R11 to R13 (lateness), R17 (a raw day is replaced), R20, R21.
 
-A crash needs no repair. The ledger first says that the landing has begun and last that it has ended: in between
+A crash needs no repair. The ledger first notes that the landing has begun and last that it has ended: in between
 ods_sessions refuses the day, and landing it again mends it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake import raw
+from sessions_assets.lake.delta_table import Snapshot
+from sessions_assets.lake.lake import Lake, LakeError, count_days
 from sessions_assets.lake.ledger import Entry
+from sessions_assets.lake.spark import create
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
 from sessions_assets.landing.layouts import layouts, reading
 from sessions_assets.landing.readers import read_rows
-from sessions_assets.pipeline.code_version import code
+from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.pipeline.results import LandedDay
-from sessions_assets.rule import events
-from sessions_assets.rule.events import ARRIVAL_DAY
+from sessions_assets.rule.events import ARRIVAL_DAY, typed
 
 
-def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int) -> dict[date, LandedDay]:
+@dataclass(frozen=True)
+class LandPlan:
+    """What a landing takes.
+
+    Attributes:
+        unchanged: batches that have landed already and would give the same rows again; they are only counted.
+        fresh: the other ones.
+        lateness_days: N.
+        raw_events: the table before the landing; None if it is not there yet.
+        raw_quarantine: the same.
+    """
+
+    unchanged: Mapping[date, Delivery]
+    fresh: Mapping[date, Delivery]
+    lateness_days: int
+    raw_events: Snapshot | None
+    raw_quarantine: Snapshot | None
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The batches of a plan as they lie in the landing.
+
+    Attributes:
+        rows: those of the fresh batches, typed and judged as `rule.events.typed` returns them, not yet counted; None
+            if no batch is fresh.
+        additional_columns: of each day, the names beside the four of an event, each once, in the order of the files.
+    """
+
+    rows: DataFrame | None
+    additional_columns: Mapping[date, tuple[str, ...]]
+
+
+def land(
+    spark: SparkSession, lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int
+) -> dict[date, LandedDay]:
     """Replace the raw partitions of these days by their batches, and quarantine what is no event.
 
     A batch that has landed, and would give the same rows again, is only counted.
@@ -39,91 +79,156 @@ def land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int)
         ClosedDayError: a day has expired; nothing is changed then (R21).
         LakeError: a file changed while it was read; landing the day again mends it.
     """
-    deliveries = landing.find(days)
-    if not deliveries:
+    plan = plan_land(lake, landing, days, lateness_days)
+    return commit(spark, lake, plan, compute(spark, landing, plan))
+
+
+def plan_land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int) -> LandPlan:
+    """Find the batches of these days, and those that need not be landed again; nothing is written.
+
+    Raises:
+        DeliveryError: no day has a batch, or a batch cannot be taken by its name or folder.
+        ClosedDayError: a day has expired (R21).
+    """
+    found = landing.find(days)
+    if not found:
         raise DeliveryError(landing.missing(days[0]))
-    held = _held(lake, deliveries, lake.ledger.open_entries(deliveries), lateness_days)
-    fresh = {day: found for day, found in deliveries.items() if day not in held}
-    landed = read(lake, landing, held, lateness_days)[1] if held else {}
-    if fresh:
-        rows, of_fresh = read(lake, landing, fresh, lateness_days)
-        begun = [_entry(found, of_fresh[day], lateness_days) for day, found in fresh.items()]
-        delivered, refused = _write(lake, rows, of_fresh, begun)
-        _count(lake, of_fresh)
-        _check_kept(of_fresh, delivered, refused)
-        lake.ledger.record([_entry(found, of_fresh[day], lateness_days) for day, found in fresh.items()])
-        landed |= of_fresh
-    _count(lake, {day: landed[day] for day in held})
-    return dict(sorted(landed.items()))
+    entries = lake.ledger.open_entries(found)
+    raw_events, raw_quarantine = lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE)
+    unchanged = _unchanged(found, entries, lateness_days, raw_events, raw_quarantine)
+    fresh = {day: delivery for day, delivery in found.items() if day not in unchanged}
+    return LandPlan(unchanged, fresh, lateness_days, raw_events, raw_quarantine)
 
 
-def _held(
-    lake: Lake, deliveries: Mapping[date, Delivery], entries: Mapping[date, Entry], lateness_days: int
+def _unchanged(
+    found: Mapping[date, Delivery],
+    entries: Mapping[date, Entry],
+    lateness_days: int,
+    raw_events: Snapshot | None,
+    raw_quarantine: Snapshot | None,
 ) -> dict[date, Delivery]:
-    """Find the batches that have landed as they lie here now, under this lateness and code, and are there whole."""
+    """Return the batches already landed unchanged: same fingerprint, lateness and code version, counts match."""
     same = {
         day: entry
         for day, entry in entries.items()
         if entry.landed_at
-        and (entry.fingerprint, entry.lateness_days, entry.code) == (deliveries[day].fingerprint, lateness_days, code())
+        and (entry.fingerprint, entry.lateness_days, entry.code)
+        == (found[day].fingerprint, lateness_days, code_version())
     }
-    accepted, refused = lake.count_rows(RAW_EVENTS, same), lake.count_rows(RAW_QUARANTINE, same)
+    accepted, refused = _count_rows(raw_events, same), _count_rows(raw_quarantine, same)
     whole = [day for day, e in same.items() if (accepted[day], refused[day]) == (e.rows_accepted, e.rows_quarantined)]
     if whole:
-        LOGGER.info("landed already: %s", ", ".join(deliveries[day].source for day in whole))
-    return {day: deliveries[day] for day in whole}
+        LOGGER.info("landed already: %s", ", ".join(found[day].source for day in whole))
+    return {day: found[day] for day in whole}
 
 
-def read(
-    lake: Lake, landing: Landing, deliveries: Mapping[date, Delivery], lateness_days: int
-) -> tuple[DataFrame, dict[date, LandedDay]]:
-    """Read delivered rows, typed and judged, not yet counted.
+def _count_rows(table: Snapshot | None, days: Collection[date]) -> dict[date, int]:
+    return table.count_rows(ARRIVAL_DAY, days) if table else dict.fromkeys(days, 0)
 
-    Returns:
-        The answer of `events.typed`; and what is known of each day before its rows are counted.
+
+def compute(spark: SparkSession, landing: Landing, plan: LandPlan) -> Delivered:
+    """Read the batches of a plan, rows typed and judged; nothing is written.
 
     Raises:
         DeliveryError: a batch cannot be taken.
     """
-    files_by_layout = layouts(lake.spark, landing, list(deliveries.values()))
-    landed = {day: LandedDay(found.source) for day, found in deliveries.items()}
-    day_of = {file: day for day, found in deliveries.items() for file in found.files}
+    rows: DataFrame | None = None
+    columns: dict[date, tuple[str, ...]] = {}
+    if plan.unchanged:
+        _, columns = read_batches(spark, landing, plan.unchanged, plan.lateness_days)
+    if plan.fresh:
+        rows, columns_of_fresh = read_batches(spark, landing, plan.fresh, plan.lateness_days)
+        columns |= columns_of_fresh
+    return Delivered(rows, columns)
+
+
+def read_batches(
+    spark: SparkSession, landing: Landing, batches: Mapping[date, Delivery], lateness_days: int
+) -> tuple[DataFrame, dict[date, tuple[str, ...]]]:
+    """Return the rows of one or more batches, and the additional columns of each day, as in `Delivered`.
+
+    Raises:
+        DeliveryError: a batch cannot be taken.
+    """
+    day_of = {file: day for day, batch in batches.items() for file in batch.files}
+    columns: dict[date, dict[str, None]] = {day: {} for day in batches}
+    files_by_layout = layouts(spark, landing, list(batches.values()))
     for layout, files in files_by_layout.items():
         for file in files:
-            landed[day_of[file]].additional_columns |= dict.fromkeys(layout.additional)
-    return events.typed(read_rows(lake.spark, files_by_layout), lateness_days), landed
+            columns[day_of[file]] |= dict.fromkeys(layout.additional)
+    return typed(read_rows(spark, files_by_layout), lateness_days), {
+        day: tuple(names) for day, names in columns.items()
+    }
 
 
-def _write(lake: Lake, rows: DataFrame, landed: Mapping[date, LandedDay], begun: Collection[Entry]) -> tuple[int, int]:
-    """Write the rows; give the number of all that were delivered, and of those that were refused."""
-    known = lake.ledger.begin(begun)
+def commit(spark: SparkSession, lake: Lake, plan: LandPlan, delivered: Delivered) -> dict[date, LandedDay]:
+    """Write the rows of the fresh batches and note in the ledger that they have landed; count all batches.
+
+    Raises:
+        DeliveryError: a file cannot be read; raw_events and the ledger are as they were then.
+        LakeError: a file changed while it was read, or another run lands one of these days.
+    """
+    raw_events, raw_quarantine = plan.raw_events, plan.raw_quarantine
+    if delivered.rows is None:
+        return _landed_days(plan, delivered, raw_events, raw_quarantine)
+    known = lake.ledger.begin([_entry(batch, plan.lateness_days) for batch in plan.fresh.values()])
+    try:
+        rows, refused = _write_events(spark, lake, plan, delivered.rows)
+    except DeliveryError:
+        # Raw is as it was, so what the ledger noted of it still holds.
+        lake.ledger.take_back(plan.fresh, known)
+        raise
+    _write_quarantine(spark, lake, plan, delivered.rows, refused)
+    landed = _landed_days(plan, delivered, lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE))
+    fresh = {day: landed[day] for day in plan.fresh}
+    _check_kept(fresh, rows, refused)
+    lake.ledger.record([_entry(plan.fresh[day], plan.lateness_days, numbers) for day, numbers in fresh.items()])
+    return landed
+
+
+def _write_events(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame) -> tuple[int, int]:
+    """Write the accepted rows; return the number of all rows, and of the refused ones."""
+    if plan.raw_events is None:
+        create(spark, lake, RAW_EVENTS)
     # Counted while they are written, so that a batch is read once, unless something in it is refused.
     is_refused = F.col("reason").isNotNull()
-    seen = Observation()
-    observed = rows.observe(seen, F.count("*").alias("delivered"), F.count_if(is_refused).alias("refused"))
-    try:
-        with reading(), phase("write raw_events") as say:
-            lake.replace_days(RAW_EVENTS, landed, observed.where(~is_refused))
-            numbers = seen.get
-            say(f"{', '.join(day.source for day in landed.values())}: {numbers['delivered']} rows")
-    except DeliveryError:
-        # Raw is as it was, so what the ledger said of it still holds.
-        lake.ledger.take_back(landed, known)
-        raise
-    lake.create(RAW_QUARANTINE)
-    if numbers["refused"] or any(lake.count_rows(RAW_QUARANTINE, landed).values()):
-        with phase("write raw_quarantine") as say:
-            lake.replace_days(RAW_QUARANTINE, landed, rows.where(is_refused))
-            say(f"{numbers['refused']} rows")
+    observation = Observation()
+    observed = rows.observe(observation, F.count("*").alias("delivered"), F.count_if(is_refused).alias("refused"))
+    with reading(), phase("write raw_events") as note:
+        raw.replace_days(lake, RAW_EVENTS, plan.fresh, observed.where(~is_refused))
+        numbers = observation.get
+        note(f"{', '.join(batch.source for batch in plan.fresh.values())}: {numbers['delivered']} rows")
     return numbers["delivered"], numbers["refused"]
 
 
-def _count(lake: Lake, landed: Mapping[date, LandedDay]) -> None:
-    """Count what the tables hold of each day: events by how late they are, other rows by their reason."""
-    for day, days_late, rows in lake.count_days(RAW_EVENTS, landed, f"{ARRIVAL_DAY} - CAST(timestamp AS DATE)"):
-        landed[day].late_by_days[days_late] = rows
-    for day, reason, rows in lake.count_days(RAW_QUARANTINE, landed, "reason"):
-        landed[day].quarantined[reason] = rows
+def _write_quarantine(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame, refused: int) -> None:
+    """Write the refused rows, unless there are none and none were there before."""
+    if plan.raw_quarantine is None:
+        create(spark, lake, RAW_QUARANTINE)
+    if refused or any(_count_rows(plan.raw_quarantine, plan.fresh).values()):
+        with phase("write raw_quarantine") as note:
+            raw.replace_days(lake, RAW_QUARANTINE, plan.fresh, rows.where(F.col("reason").isNotNull()))
+            note(f"{refused} rows")
+
+
+def _landed_days(
+    plan: LandPlan, delivered: Delivered, raw_events: Snapshot | None, raw_quarantine: Snapshot | None
+) -> dict[date, LandedDay]:
+    """Count what the tables hold of each day: events by how late they are, refused rows by their reason."""
+    batches = {**plan.unchanged, **plan.fresh}
+    accepted = _count_by(raw_events, batches, f"{ARRIVAL_DAY} - CAST(timestamp AS DATE)")
+    refused = _count_by(raw_quarantine, batches, "reason")
+    return {
+        day: LandedDay(batches[day].source, delivered.additional_columns[day], refused[day], accepted[day])
+        for day in sorted(batches)
+    }
+
+
+def _count_by(table: Snapshot | None, days: Collection[date], kind: str) -> dict[date, dict[Any, int]]:
+    found: dict[date, dict[Any, int]] = {day: {} for day in days}
+    for day, value, rows in count_days(table, days, kind) if table else []:
+        found[day][value] = rows
+    return found
 
 
 def _check_kept(landed: Mapping[date, LandedDay], delivered: int, refused: int) -> None:
@@ -138,15 +243,10 @@ def _check_kept(landed: Mapping[date, LandedDay], delivered: int, refused: int) 
         )
 
 
-def _entry(delivery: Delivery, landed: LandedDay, lateness_days: int) -> Entry:
+def _entry(batch: Delivery, lateness_days: int, numbers: LandedDay | None = None) -> Entry:
+    """Return the ledger's entry of a batch, without numbers while it is being landed."""
+    counts = (numbers.rows_delivered, numbers.rows_accepted, numbers.rows_quarantined) if numbers else (0, 0, 0)
+    landed_at = datetime.now(UTC)
     return Entry(
-        delivery.day,
-        delivery.source,
-        delivery.fingerprint,
-        landed.rows_delivered,
-        landed.rows_accepted,
-        landed.rows_quarantined,
-        datetime.now(UTC),
-        lateness_days=lateness_days,
-        code=code(),
+        batch.day, batch.source, batch.fingerprint, *counts, landed_at, lateness_days=lateness_days, code=code_version()
     )

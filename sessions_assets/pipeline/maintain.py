@@ -1,6 +1,6 @@
-"""What keeps the tables in shape beside the daily flow: expiry, compaction, and the rebuild under another rule.
+"""Maintain the tables beside the daily flow: expiry, compaction, and the rebuild under another rule.
 
-Knows the order of commits; each may be cut off and repeated. Must not know Dagster, the environment, files or how a
+Each may be interrupted and repeated. Must not know Dagster, the environment, files or how a
 session is computed.
 Source of the rules: R21 (retention), R22 (changing the rule).
 """
@@ -8,10 +8,12 @@ Source of the rules: R21 (retention), R22 (changing the rule).
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
+from sessions_assets.lake import ods, raw
 from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.spark import read, vacuum
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
@@ -39,8 +41,8 @@ class Rebuilt:
     version: int
 
 
-def expire(lake: Lake, retention: timedelta = RETENTION) -> list[date]:
-    """Give up the raw and quarantined rows of days that are applied and older than the retention (R21).
+def expire(spark: SparkSession, lake: Lake, retention: timedelta = RETENTION) -> list[date]:
+    """Expire raw and quarantined rows of days that are applied and older than the retention (R21).
 
     The ledger closes the days first, so that none of them is landed or applied while it goes. Their files stay for the
     seven days that Delta keeps old versions.
@@ -51,15 +53,16 @@ def expire(lake: Lake, retention: timedelta = RETENTION) -> list[date]:
     closed = lake.ledger.expire(retention)
     gone: set[date] = set()
     for table in (RAW_EVENTS, RAW_QUARANTINE):
-        there = [day for day, rows in lake.count_rows(table, closed).items() if rows]
-        lake.delete_days(table, there)
-        lake.vacuum(table)
-        gone |= set(there)
+        if snapshot := lake.find(table):
+            there = [day for day, rows in snapshot.count_rows(ARRIVAL_DAY, closed).items() if rows]
+            raw.delete_days(spark, snapshot, there)
+            vacuum(spark, snapshot)
+            gone |= set(there)
     lake.ledger.compact()
     return sorted(gone)
 
 
-def compact(lake: Lake, lateness_days: int) -> list[date]:
+def compact(spark: SparkSession, lake: Lake, lateness_days: int) -> list[date]:
     """Rewrite the event dates that no next batch may hold, sorted by key, without the rows that are marked as deleted.
 
     The table holds the same rows before and after. A date that has not changed since is left alone.
@@ -68,24 +71,26 @@ def compact(lake: Lake, lateness_days: int) -> list[date]:
         The dates that were rewritten.
     """
     applied = [day for day, entry in lake.ledger.entries().items() if entry.applied_at]
-    if not applied:
+    sessions = lake.find(ODS_SESSIONS)
+    if not applied or sessions is None:
         return []
-    dates = lake.compact_sessions(max(applied) - timedelta(days=lateness_days))
-    lake.vacuum(ODS_SESSIONS)
+    dates = ods.compact(spark, sessions, max(applied) - timedelta(days=lateness_days))
+    vacuum(spark, sessions)
     return dates
 
 
-def rebuild(lake: Lake, rule: SessionRule) -> Rebuilt:
+def rebuild(spark: SparkSession, lake: Lake, rule: SessionRule) -> Rebuilt:
     """Compute all sessions anew from the events of ods_sessions, under this rule, in one commit (R22).
 
     Raises:
         LakeError: there is no table, or another run writes it; it is as it was then.
     """
-    version = lake.version(ODS_SESSIONS)
-    stored = lake.read(ODS_SESSIONS, version)
+    before = lake.snapshot(ODS_SESSIONS)
+    stored = read(spark, before)
     events = stored.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias(ARRIVAL_DAY))
-    new_version = lake.replace_sessions(all_sessions(events, rule), rule.as_properties(), version)
-    return Rebuilt(_totals(stored), _totals(lake.read(ODS_SESSIONS, new_version)), new_version)
+    version = ods.replace_all(spark, before, all_sessions(events, rule), rule.as_properties())
+    after = lake.snapshot(ODS_SESSIONS, version)
+    return Rebuilt(_totals(stored), _totals(read(spark, after)), version)
 
 
 def _totals(rows: DataFrame) -> Totals:

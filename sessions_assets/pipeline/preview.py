@@ -1,25 +1,22 @@
-"""What materializing a day again would change of the stored sessions, found without writing anything.
+"""What landing and applying days would change: the same plans and the same computation, without the commits.
 
-Knows the order of reads. Must not know Dagster, the environment or how a session is computed.
+Must not know Dagster, the environment or how a session is computed.
 Source of the rules: R14 to R17, R19.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.lake.lake import Lake, Measured
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
-from sessions_assets.landing.batches import DeliveryError, Landing
+from sessions_assets.lake.tables import ODS_SESSIONS
+from sessions_assets.landing.batches import Landing
 from sessions_assets.landing.layouts import reading
-from sessions_assets.pipeline.apply import check_rule, compute
-from sessions_assets.pipeline.land import read
-from sessions_assets.pipeline.progress import phase
-from sessions_assets.pipeline.results import AppliedDay, AppliedRun, count_measured
+from sessions_assets.pipeline import apply, land
+from sessions_assets.pipeline.results import ChangeCounts
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
@@ -39,40 +36,38 @@ class Preview:
     """What a run would do.
 
     Attributes:
-        run: its numbers; `version` is that of the table which was read.
+        counts: its numbers.
+        version: of ods_sessions as it was read; None if there is no table yet.
         sessions_touched: how many sessions, and how many moves of rows between sessions, would change.
         sessions: the first of them, by user, product and start, as `MOVE_COLUMNS` -> value.
     """
 
-    run: AppliedRun
+    counts: ChangeCounts
+    version: int | None
     sessions_touched: int
     sessions: list[dict[str, Any]]
 
 
-def preview(lake: Lake, landing: Landing, days: Sequence[date], lateness_days: int, rule: SessionRule) -> Preview:
-    """Compute what landing and applying these days, as their batches lie in the landing now, would change.
+def preview(spark: SparkSession, lake: Lake, landing: Landing, plan: land.LandPlan, rule: SessionRule) -> Preview:
+    """Compute what landing and applying the batches of a plan, as they lie in the landing now, would change.
 
     Raises:
-        DeliveryError: no day has a batch, or a batch cannot be taken.
-        ClosedDayError: a day has expired (R21).
-        LakeError: ods_sessions was never made, or was built under another rule (R22).
+        DeliveryError: a batch cannot be taken.
+        LakeError: ods_sessions was built under another rule (R22).
     """
-    deliveries = landing.find(days)
-    if not deliveries:
-        raise DeliveryError(landing.missing(days[0]))
-    lake.ledger.open_entries(deliveries)
-    days_of_run, raw_version = {day: AppliedDay(0) for day in deliveries}, lake.version(RAW_EVENTS)
-    run = AppliedRun(days_of_run, [*deliveries], raw_version, version=lake.version(ODS_SESSIONS))
-    check_rule(lake, rule)
-    rows, _ = read(lake, landing, deliveries, lateness_days)
-    batch = rows.where(F.col("reason").isNull()).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
+    # What has landed already is read again: the preview is of the batches as they lie there.
+    batches = {**plan.unchanged, **plan.fresh}
+    rows, _ = land.read_batches(spark, landing, batches, plan.lateness_days)
+    sessions = lake.find(ODS_SESSIONS)
+    if sessions is not None:
+        apply.check_rule(sessions, rule)
+    days = tuple(sorted(batches))
+    apply_plan = apply.ApplyPlan(days, days, plan.raw_events, sessions, rule)
+    accepted = rows.where(F.col("reason").isNull()).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
     with reading():
-        with phase("read") as say:
-            measured = _measured(batch) + lake.measure(ODS_SESSIONS, run.days, run.version)
-            count_measured(run, measured)
-            say(f"{run.rows_delivered} rows of {len(run.days)} batches")
-        changed = compute(lake, batch, measured, run, rule)
-    return Preview(run, 0, []) if changed is None else Preview(run, *_moves(changed))
+        changes = apply.compute(spark, apply_plan, apply.Batch(accepted, _measured(accepted)))
+    moves = _moves(changes.rows) if changes.rows is not None else (0, [])
+    return Preview(changes.counts, sessions.version if sessions else None, *moves)
 
 
 def _measured(batch: DataFrame) -> list[Measured]:

@@ -1,127 +1,91 @@
-"""The numbers of a run: what landed, what was applied, and what became of the sessions.
+"""The numbers of a run, as frozen values: what landed, what was applied, and what became of the sessions.
 
 Must not know how rows are read, computed or written, nor Dagster.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 
-from pyspark.sql import DataFrame, Row
-from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.lake.lake import Measured
-from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
-from sessions_assets.rule.outcomes import SESSION_FATES, count_sessions
-
-
-@dataclass
+@dataclass(frozen=True)
 class LandedDay:
-    """The numbers of one landed batch: rows, by reason and by days between event date and arrival.
+    """The numbers of one landed batch.
 
-    The keys of `additional_columns` are names, each once, in the order of the files.
+    Attributes:
+        source: the file or folder, below the landing.
+        additional_columns: names beside the four of an event, each once, in the order of the files.
+        quarantined: refused rows by reason.
+        late_by_days: accepted rows by days from the event date to the arrival; -1: dated one day ahead.
     """
 
     source: str
-    additional_columns: dict[str, None] = field(default_factory=dict)
-    quarantined: dict[str, int] = field(default_factory=dict)
-    late_by_days: dict[int, int] = field(default_factory=dict)
+    additional_columns: tuple[str, ...]
+    quarantined: Mapping[str, int]
+    late_by_days: Mapping[int, int]
 
     @property
     def rows_accepted(self) -> int:
-        """Count the rows that are events, however late."""
+        """The rows that are events, however late."""
         return sum(self.late_by_days.values())
 
     @property
     def rows_quarantined(self) -> int:
-        """Count the refused rows, whatever the reason."""
+        """The refused rows, whatever the reason."""
         return sum(self.quarantined.values())
 
     @property
     def rows_delivered(self) -> int:
-        """Count all rows of the batch."""
+        """All rows of the batch."""
         return self.rows_accepted + self.rows_quarantined
 
 
-@dataclass
+@dataclass(frozen=True)
 class AppliedDay:
-    """The numbers of one applied day: accepted rows, events it was the first to bring, those in none."""
+    """The numbers of one applied day.
 
-    rows_accepted: int
-    rows_inserted: int = 0
-    events_first_seen: int = 0
-    empty_events: int = 0
-    late_by_days: dict[int, int] = field(default_factory=dict)
+    Attributes:
+        late_by_days: accepted rows of the batch by days from the event date to the arrival.
+        rows_inserted: events that this run inserted for the day.
+        events_first_seen: stored events of which the day is the first arrival day.
+        empty_events: those of them in no session.
+    """
+
+    late_by_days: Mapping[int, int]
+    rows_inserted: int
+    events_first_seen: int
+    empty_events: int
+
+    @property
+    def rows_accepted(self) -> int:
+        """The accepted rows of the batch."""
+        return sum(self.late_by_days.values())
 
     @property
     def duplicates(self) -> int:
-        """Count the accepted rows that repeat another one, of this batch or of an earlier arrival day."""
+        """The accepted rows that repeat another one, of this batch or of an earlier arrival day."""
         return self.rows_accepted - self.events_first_seen
 
 
-@dataclass
-class AppliedRun:
-    """The numbers of one application of one or more days: of each day, rows by change, sessions by fate.
+@dataclass(frozen=True)
+class ChangeCounts:
+    """What applying changes, in numbers.
 
-    `pending` are the days that are applied, the others were before and are only counted; `raw_version` is that of
-    raw_events that all queries read; `dates` are the first and the last event date with a change; `version` is that of
-    ods_sessions.
+    Attributes:
+        days: of each day of the run.
+        rows: changed rows: inserted, changed, removed.
+        sessions: sessions with a changed row by outcome: opened, extended, joined, shortened.
+        dates: the first and the last event date with a changed row; None if no row changes.
     """
 
-    days: dict[date, AppliedDay]
-    pending: Sequence[date]
-    raw_version: int
-    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
-    sessions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SESSION_FATES, 0))
-    dates: tuple[date, date] = (date.max, date.min)
-    version: int = 0
-
-    @property
-    def rows_delivered(self) -> int:
-        """Count the accepted rows of all days."""
-        return sum(rows for day in self.days.values() for rows in day.late_by_days.values())
+    days: Mapping[date, AppliedDay]
+    rows: Mapping[str, int]
+    sessions: Mapping[str, int]
+    dates: tuple[date, date] | None
 
 
-def count_measured(run: AppliedRun, measured: Sequence[Measured]) -> None:
-    """Start the numbers of each day from what its batch holds and what is stored of it."""
-    for found in measured:
-        day = run.days[found.day]
-        if found.is_stored:
-            day.events_first_seen += found.rows
-            day.empty_events += found.rows if found.is_empty else 0
-        else:
-            day.late_by_days[found.days_late] = found.rows
+@dataclass(frozen=True)
+class ApplyResult(ChangeCounts):
+    """What applying has changed; `version` is that of ods_sessions, the one before if no row changed."""
 
-
-def count_changes(run: AppliedRun, changed: DataFrame) -> None:
-    """Add to a run what it changes.
-
-    Args:
-        run: whose numbers start with what is stored.
-        changed: the answer of `changes`.
-    """
-    was_empty = F.col("stored_session_start").isNull().alias("was_empty")
-    is_empty = F.col("session_start").isNull().alias("is_empty")
-    counts = (
-        changed.groupBy("change", "first_updated_at", "stored_first_updated_at", was_empty, is_empty)
-        .agg(F.count("*").alias("rows"), F.min("pdate").alias("first"), F.max("pdate").alias("last"))
-        .collect()
-    )
-    for row in counts:
-        _count_change(run, row)
-    if counts:
-        run.dates = min(row["first"] for row in counts), max(row["last"] for row in counts)
-        run.sessions = count_sessions(changed)
-
-
-def _count_change(run: AppliedRun, row: Row) -> None:
-    nowhere = AppliedDay(0)
-    rows, change = row["rows"], row["change"]
-    run.rows[change] += rows
-    before = run.days.get(row["stored_first_updated_at"], nowhere)
-    after = run.days.get(row["first_updated_at"], nowhere) if change != DELETE else nowhere
-    before.events_first_seen -= rows
-    before.empty_events -= rows if row["was_empty"] else 0
-    after.events_first_seen += rows
-    after.empty_events += rows if row["is_empty"] else 0
-    after.rows_inserted += rows if change == INSERT else 0
+    version: int

@@ -10,10 +10,10 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.rule.changes import DELETE, INSERT
 from sessions_assets.rule.events import KEY_COLUMNS
 
-SESSION_FATES = ("opened", "extended", "joined", "shortened")
+SESSION_OUTCOMES = ("opened", "extended", "joined", "shortened")
 
 
-def count_sessions(changed: DataFrame) -> dict[str, int]:
+def session_outcomes(changed: DataFrame) -> DataFrame:
     """Tell of each session with a changed row what it was before.
 
     The sessions it was are those its changed rows were stored with, and itself if it was stored already. None: it
@@ -34,10 +34,10 @@ def count_sessions(changed: DataFrame) -> dict[str, int]:
     )
     was_one = F.col("least") == F.col("greatest")
     is_shortened = F.col("earliest") < F.col("session_start")
-    fates = {
+    outcomes = {
         "opened": F.col("least").isNull(),
         "extended": was_one & F.col("has_new_action") & ~F.coalesce(is_shortened, F.lit(False)),
         "joined": F.col("least") < F.col("greatest"),
         "shortened": was_one & is_shortened,
     }
-    return sessions.agg(*[F.count_if(fates[fate]).alias(fate) for fate in SESSION_FATES]).collect()[0].asDict()
+    return sessions.agg(*[F.count_if(outcomes[outcome]).alias(outcome) for outcome in SESSION_OUTCOMES])

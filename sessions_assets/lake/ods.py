@@ -1,0 +1,138 @@
+"""ods_sessions: read in reach of a batch, changed rows committed, rebuilt and compacted; each write is one commit.
+
+Must not know Dagster, the environment, batch files or the rule.
+Source of the rules: R16 (one commit), R19 (no needless write).
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.lake.delta_table import Snapshot
+from sessions_assets.lake.lake import LakeError, literals
+from sessions_assets.lake.merges import ROW_ADDRESS, RowChanges, WrongChangesError, merge_after, with_row_addresses
+from sessions_assets.lake.spark import read
+from sessions_assets.lake.tables import ODS_SESSIONS
+from sessions_assets.lake.transactions import OvertakenError, files_by_partition, id_of, is_ours, replace_after
+from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
+from sessions_assets.rule.events import KEY_COLUMNS
+from sessions_assets.rule.session_rule import SESSION_COLUMNS
+
+# Delta's own target of a compaction, in bytes; a date with more has several files and is none the worse for it.
+_LARGEST_FILE = 1 << 30
+
+# A month: a day makes two, its own and that of compaction. What was applied before is applied again when asked for.
+_COMMITS_LOOKED_AT = 60
+
+
+def rows_in_reach(spark: SparkSession, snapshot: Snapshot | None, first: date) -> DataFrame:
+    """Read the stored rows from an event date on, each with its `row_address`; none if there is no table."""
+    if snapshot is None:
+        columns = [f"CAST(NULL AS {column.sql_type}) AS {column.name}" for column in ODS_SESSIONS.columns]
+        return spark.sql(f"SELECT {', '.join(columns)}, NULL AS row_address WHERE false")
+    return with_row_addresses(read(spark, snapshot)).where(F.col("pdate") >= first)
+
+
+def commit_id(snapshot: Snapshot) -> str:
+    """Return what tells the commit of a snapshot from all others, those of another table in the same place too."""
+    return id_of(snapshot.commits(1)[0])
+
+
+def own_commits(snapshot: Snapshot) -> set[str]:
+    """Return the ids of the last commits, back to the newest one by somebody else, that one included.
+
+    What the table held after each of them only this project has changed since.
+    """
+    ids: set[str] = set()
+    for commit in snapshot.commits(_COMMITS_LOOKED_AT):
+        ids.add(id_of(commit))
+        if not is_ours(commit):
+            break
+    return ids
+
+
+def commit_changes(
+    spark: SparkSession, snapshot: Snapshot, changes: DataFrame, rows: Mapping[str, int], dates: tuple[date, date]
+) -> int:
+    """Write changed rows in one commit (R16, R19).
+
+    Args:
+        spark: a session with Delta's extension.
+        snapshot: from which they were computed.
+        changes: at most one row per event: the columns of the table, `change`, and `row_address` where one is stored.
+        rows: how many of them are inserted, changed and removed.
+        dates: the first and the last `pdate` among them.
+
+    Returns:
+        The version of the commit.
+
+    Raises:
+        LakeError: another run has written since, or the rows are not as many; then nothing is written.
+    """
+    merged = RowChanges(
+        changes.where(F.col("change") != DELETE).select(*SESSION_COLUMNS),
+        changes.where(F.col("change") != INSERT).select(ROW_ADDRESS),
+        f"pdate BETWEEN DATE'{dates[0]}' AND DATE'{dates[1]}'",
+        rows[INSERT], rows[UPDATE], rows[DELETE],
+    )  # fmt: skip
+    with _one_writer():
+        return merge_after(spark, snapshot.address, snapshot.version, merged)
+
+
+def replace_all(spark: SparkSession, snapshot: Snapshot, rows: DataFrame, properties: Mapping[str, str]) -> int:
+    """Replace all rows, computed from this snapshot, and set properties, in one commit; return its version.
+
+    Raises:
+        LakeError: another run has written since.
+    """
+    with _one_writer():
+        return replace_after(spark, snapshot.address, snapshot.version, rows, properties)
+
+
+def compact(spark: SparkSession, snapshot: Snapshot, before: date) -> list[date]:
+    """Rewrite the event dates before this one that lie in many files or under deletion vectors, sorted by key.
+
+    The rows stay what they are. A date that was rewritten, and did not change since, is left alone.
+
+    Returns:
+        The dates that were rewritten.
+    """
+    files = files_by_partition(spark, snapshot.address, "pdate")
+    worn = files.where(
+        (F.col("partition") < F.lit(before))
+        & ((F.col("deletion_vectors") > 0) | (F.col("files") > F.ceil(F.col("bytes") / _LARGEST_FILE)))
+    )
+    dates = sorted(row["partition"] for row in worn.collect())
+    if dates:
+        table = DeltaTable.forPath(spark, snapshot.address)
+        table.optimize().where(f"pdate IN ({literals(dates)})").executeZOrderBy(*KEY_COLUMNS)
+    return dates
+
+
+def sessions_by_hour(snapshot: Snapshot, dates: Collection[date]) -> dict[date, dict[int, int]]:
+    """Count the sessions that began on these event dates, by hour of the day in UTC; where there are none, no hour.
+
+    Reads only the event dates asked for, without Spark: it is for a chart.
+    """
+    hours: dict[date, dict[int, int]] = {day: {} for day in dates}
+    text = f"""
+        SELECT pdate, CAST(date_part('hour', session_start) AS INT) AS hour, count(DISTINCT session_id) AS sessions
+        FROM stored WHERE session_start = timestamp AND pdate IN ({literals(dates)}) GROUP BY 1, 2
+    """  # noqa: S608 - dates
+    for day, hour, sessions in snapshot.query(text):
+        hours[day][hour] = sessions
+    return hours
+
+
+@contextmanager
+def _one_writer() -> Iterator[None]:
+    try:
+        yield
+    except OvertakenError as error:
+        raise LakeError(f"{error}: materialize the days of this run again, one run at a time") from error
+    except WrongChangesError as error:
+        raise LakeError(str(error)) from error

@@ -1,0 +1,54 @@
+"""A lake with the Spark session of the tests, and short ways to read and write its tables."""
+
+from collections.abc import Collection, Mapping
+from datetime import date
+
+from pyspark.sql import DataFrame, SparkSession
+
+from sessions_assets.lake import lake, raw
+from sessions_assets.lake.spark import create, read
+from sessions_assets.lake.tables import Table
+from sessions_assets.rule.events import ARRIVAL_DAY
+from sessions_assets.storage import LOCAL, Storage
+
+
+class Lake(lake.Lake):
+    """A lake that remembers a Spark session."""
+
+    def __init__(self, spark: SparkSession, root: str, storage: Storage = LOCAL) -> None:
+        super().__init__(root, storage)
+        self.spark = spark
+
+    def read(self, table: Table, version: int | None = None) -> DataFrame:
+        """Read a whole table, now or as a commit left it."""
+        return read(self.spark, self.snapshot(table, version))
+
+    def version(self, table: Table) -> int:
+        """Return the version of a table."""
+        return self.snapshot(table).version
+
+    def properties(self, table: Table) -> dict[str, str]:
+        """Return the properties of a table."""
+        return self.snapshot(table).properties()
+
+    def count_rows(self, table: Table, days: Collection[date]) -> dict[date, int]:
+        """Count the rows of arrival days of a raw table; 0 if there is none."""
+        found = self.find(table)
+        return found.count_rows(ARRIVAL_DAY, days) if found else dict.fromkeys(days, 0)
+
+    def read_days(self, table: Table, days: Collection[date]) -> DataFrame:
+        """Read arrival days of a raw table."""
+        return raw.read_days(self.spark, self.snapshot(table), days)
+
+    def create(self, table: Table, properties: Mapping[str, str] | None = None) -> None:
+        """Create a table."""
+        create(self.spark, self, table, properties)
+
+    def replace_days(self, table: Table, days: Collection[date], rows: DataFrame) -> None:
+        """Replace arrival days of a raw table, which is created if it is not there."""
+        self.create(table)
+        raw.replace_days(self, table, days, rows)
+
+    def delete_days(self, table: Table, days: Collection[date]) -> None:
+        """Delete arrival days of a raw table."""
+        raw.delete_days(self.spark, self.snapshot(table), days)
