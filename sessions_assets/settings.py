@@ -1,6 +1,6 @@
 """The settings: what the environment decides, each with a default that works in a fresh clone.
 
-The only room that reads the environment. Must not know Dagster, or what is done with a setting.
+The only module that reads the environment. Must not know Dagster, or what is done with a setting.
 """
 
 import os
@@ -20,26 +20,26 @@ FIRST_SAMPLE_DAY = date(2025, 3, 10)
 
 
 class SettingsError(ValueError):
-    """An environment variable holds what it may not. Names the variable, its value and what was expected."""
+    """Invalid value of an environment variable. Names the variable, its value and what was expected."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment decides; the defaults work in a fresh clone.
+    """The configuration of a deployment; the defaults work in a fresh clone.
 
     Attributes:
         landing: SESSIONS_LANDING, folder or address of the batches.
         lake: SESSIONS_LAKE, folder or address of the Delta tables.
         first_day: SESSIONS_FIRST_DAY, first arrival day.
         timeout: SESSIONS_TIMEOUT_SECONDS, T.
-        user_actions: SESSIONS_USER_ACTIONS, ids with commas between; None for `*`, every event.
+        user_actions: SESSIONS_USER_ACTIONS, event ids separated by commas; None for `*`, every event.
         lateness_days: SESSIONS_LATENESS_DAYS, N.
-        quarantine_warn_share: SESSIONS_QUARANTINE_WARN_SHARE, of a batch; more refused rows are worth a warning.
-        late_warn_share: SESSIONS_LATE_WARN_SHARE, of the accepted rows of a batch; more late ones are, too.
-        due_hour: SESSIONS_DUE_HOUR, the hour in UTC by which the batch of the day should be there.
+        quarantine_warn_share: SESSIONS_QUARANTINE_WARN_SHARE, share of a batch; a check warns if more rows are refused.
+        late_warn_share: SESSIONS_LATE_WARN_SHARE, share of the accepted rows; a check warns if more of them are late.
+        due_hour: SESSIONS_DUE_HOUR, the hour in UTC by which the batch of the day should have arrived.
         spark_master: SPARK_MASTER.
-        driver_memory: SPARK_DRIVER_MEMORY, of the process in which Spark plans, and works if the master is local.
-        s3_endpoint: AWS_ENDPOINT_URL, of a store that is not Amazon's.
+        driver_memory: SPARK_DRIVER_MEMORY, memory of the Spark driver, which also does the work on a local master.
+        s3_endpoint: AWS_ENDPOINT_URL, of an S3 store that is not Amazon's.
         s3_region: AWS_REGION.
     """
 
@@ -59,10 +59,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":  # noqa: TID251 - its one reader
-        """Read the settings; a variable that is not set, or empty, has its default.
+        """Return the settings of an environment; a variable that is not set, or empty, has its default.
 
         Raises:
-            SettingsError: a value that does not parse.
+            SettingsError: a value does not parse.
         """
         parsers: dict[str, tuple[str, Callable[[str], Any]]] = {
             "landing": ("SESSIONS_LANDING", str),
@@ -117,7 +117,7 @@ def _seconds(text: str) -> timedelta:
 def _actions(text: str) -> frozenset[str] | None:
     actions = frozenset(action.strip() for action in text.split(","))
     if "" in actions or ("*" in actions and len(actions) > 1):
-        raise ValueError("action ids with commas between, or * alone for every event")
+        raise ValueError("event ids separated by commas, or * alone for every event")
     return None if actions == {"*"} else actions
 
 

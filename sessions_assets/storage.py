@@ -1,7 +1,7 @@
-"""How fsspec, delta-rs and Spark reach what lies in a folder or on S3, and a look whether S3 answers at all.
+"""How fsspec, delta-rs and Spark reach a folder or Amazon S3, and a check that S3 answers.
 
-Must not know Dagster, the environment, or what lies there. Keys are told to nobody: each library reads the usual AWS
-variables by itself, so that no configuration holds a secret.
+Must not know Dagster, the environment, or what is stored there. No configuration holds a secret: each library reads
+the usual AWS variables by itself.
 """
 
 import time
@@ -12,37 +12,37 @@ from fsspec.core import url_to_fs
 
 S3_SCHEME = "s3://"
 DEFAULT_REGION = "us-east-1"
-# A store that is being restarted gets this long; with the last try the error comes within half a minute.
+# How long a store that is being restarted is waited for; with the last try the error comes within half a minute.
 _PATIENCE_SECONDS = 15
-# A request that got no answer is sent again, with longer and longer pauses, for about a minute.
+# A request without an answer is repeated with growing pauses, for about a minute.
 _TRIES = 8
 
 
 class StorageError(Exception):
-    """S3 cannot be used. Names the address and the endpoint, and what is wrong."""
+    """S3 cannot be used. Names the address, the endpoint and the cause."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """The S3 store of the addresses that begin with `s3://`; a folder needs none of it.
+    """The S3 store of addresses that begin with `s3://`; a folder needs none of it.
 
     Attributes:
         endpoint: URL of a store that is not Amazon's, such as `http://minio:9000`; None: Amazon's own.
-        region: that signs the requests.
+        region: for which requests are signed.
     """
 
     endpoint: str | None = None
     region: str = DEFAULT_REGION
 
     def for_fsspec(self, address: str, tries: int = _TRIES) -> dict[str, Any]:
-        """Give the options for fsspec's file system of an address."""
+        """Return the options for fsspec's file system of an address."""
         if not address.startswith(S3_SCHEME):
             return {}
         settings = {
             "connect_timeout": 5,
             "read_timeout": 30,
             "retries": {"total_max_attempts": tries, "mode": "standard"},
-            # Stores that are not Amazon's know buckets by path, and not all of them the newest checksums.
+            # Other stores address buckets by path, and not all of them support the newest checksums.
             "s3": {"addressing_style": "path" if self.endpoint else "auto"},
             "request_checksum_calculation": "when_required",
         }
@@ -53,7 +53,7 @@ class Storage:
         }
 
     def for_delta(self, address: str) -> dict[str, str]:
-        """Give the options for delta-rs to open a table; a commit is a PUT that must not find the object there."""
+        """Return the options for delta-rs to open a table; a commit is a PUT that fails if the object exists."""
         if not address.startswith(S3_SCHEME):
             return {}
         options = {"aws_region": self.region, "aws_conditional_put": "etag", "connect_timeout": "5s"}
@@ -64,10 +64,10 @@ class Storage:
         return options
 
     def for_spark(self) -> dict[str, str]:
-        """Give the settings with which Spark reads and writes addresses that begin with `s3://`, through S3A.
+        """Return the Spark settings to read and write addresses that begin with `s3://`, through S3A.
 
-        Delta's log is written by our own class of jars/s3, each entry by one PUT that the store refuses if the entry is
-        there: with Delta's own store two drivers could lose a commit.
+        Delta's log is written by the project's own log store (jars/s3): each entry is one PUT that S3 refuses if the
+        entry exists. With Delta's log store for S3, two drivers could lose a commit.
         """
         settings = {
             "fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
@@ -84,10 +84,10 @@ class Storage:
         return of_delta | {f"spark.hadoop.{name}": value for name, value in settings.items()}
 
     def check(self, address: str) -> None:
-        """Ask for the first object below an address on S3, before any work begins; a folder is not looked at.
+        """List one object below an address on S3, before any work begins; a folder is not looked at.
 
         Raises:
-            StorageError: the store does not answer within half a minute, knows no such bucket, or refuses the keys.
+            StorageError: the store does not answer within half a minute, has no such bucket, or refuses the keys.
         """
         if not address.startswith(S3_SCHEME):
             return
@@ -109,7 +109,7 @@ LOCAL = Storage()
 
 
 def _answers(files: Any, bucket: str, prefix: str, *, last: bool) -> bool:  # noqa: ANN401 - fsspec has no types
-    """Tell whether the store answers; what it answers with, or that it does not at the last try, is raised."""
+    """Return whether the store answers. An error that it answers with is raised, and at the last try that it does not."""
     from botocore.exceptions import BotoCoreError, NoCredentialsError  # noqa: PLC0415 - as above
 
     try:

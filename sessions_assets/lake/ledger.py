@@ -26,7 +26,7 @@ _TYPES = {"DATE": "date", "STRING": "string", "BIGINT": "long", "TIMESTAMP": "ti
 
 @dataclass(frozen=True)
 class Entry:
-    """The state of one day; the columns of `deliveries`, in their order."""
+    """The state of one day: the columns of `deliveries`, in their order."""
 
     day: date
     source: str

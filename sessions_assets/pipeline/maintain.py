@@ -25,7 +25,7 @@ RETENTION = timedelta(days=14)
 
 @dataclass(frozen=True)
 class Totals:
-    """What ods_sessions holds: events, the sessions they are in, and those that are in none."""
+    """The rows of ods_sessions: events, distinct sessions, and events in no session."""
 
     events: int
     sessions: int
@@ -34,7 +34,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild found, what it left, and the version it made."""
+    """The totals before and after a rebuild, and the version of its commit."""
 
     before: Totals
     after: Totals
@@ -63,7 +63,7 @@ def expire(spark: SparkSession, lake: Lake, retention: timedelta = RETENTION) ->
 
 
 def compact(spark: SparkSession, lake: Lake, lateness_days: int) -> list[date]:
-    """Rewrite the event dates that no next batch may hold, sorted by key, without the rows that are marked as deleted.
+    """Rewrite the event dates that no later batch may hold, sorted by key, without deletion vectors.
 
     The table holds the same rows before and after. A date that has not changed since is left alone.
 

@@ -22,13 +22,13 @@ from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUM
 from sessions_assets.rule.session_rule import SessionRule
 
 SHOWN = 20
-"""So many of the sessions that would change are shown."""
+"""How many of the sessions that would change are shown."""
 
 
 _TICK = timedelta(microseconds=1)
 
 MOVE_COLUMNS = (*KEY_COLUMNS, "session_before", "session_after", "rows_inserted", "rows_changed", "rows_removed")
-"""What is shown of them: starts of sessions (NULL: in none, or not stored), and numbers of rows by change."""
+"""Their columns: session starts (NULL: in no session, or not stored), and numbers of rows by change."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""What a run says while it works: one line a phase, with its rows and seconds.
+"""Progress of a run: one log line a phase, with its rows and seconds.
 
-Must not know who listens.
+Must not know who reads the log.
 """
 
 import logging
@@ -13,7 +13,7 @@ LOGGER = logging.getLogger("sessions_assets")
 
 @contextmanager
 def phase(name: str) -> Iterator[Callable[[str], None]]:
-    """Say how long a phase took, once it has ended; what is passed to the yielded function stands beside it."""
+    """Log how long a phase took, once it has ended, with the texts passed to the yielded function."""
     words: list[str] = []
     started = time.monotonic()
     yield words.append
