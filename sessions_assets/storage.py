@@ -109,7 +109,7 @@ LOCAL = Storage()
 
 
 def _answers(files: Any, bucket: str, prefix: str, *, last: bool) -> bool:  # noqa: ANN401 - fsspec has no types
-    """Return whether the store answers; raise the error that it answers with, and at the last try that there is none."""
+    """Return whether the store answers; raise the error that it answers with, and no answer at the last try."""
     from botocore.exceptions import BotoCoreError, NoCredentialsError  # noqa: PLC0415 - as above
 
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from sessions_assets.lake import raw
 from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import DeliveryError, Landing
@@ -265,16 +266,16 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The refused rows that were counted are not those that were kept; the day waits until it is landed again."""
-    replace_days = lake.replace_days
+    replace_days = raw.replace_days
     bad = ",a,I,2025-03-10 10:00:00\n"
 
-    def grow(table: Table, days: Collection[date], rows: DataFrame) -> None:
-        replace_days(table, days, rows)
+    def grow(lake: Lake, table: Table, days: Collection[date], rows: DataFrame) -> None:
+        replace_days(lake, table, days, rows)
         if table is RAW_EVENTS:
             (tmp_path / "landing" / "2025-03-10.csv").write_text(HEADER + bad + bad + ROWS + ROWS)
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(lake, "replace_days", grow)
+        meanwhile.setattr(raw, "replace_days", grow)
         message = "3 rows were delivered and 1 of them refused, but 2 events and 2 refused rows were kept"
         with pytest.raises(LakeError, match=message):
             land_files(lake, tmp_path, {"2025-03-10.csv": HEADER + ROWS + bad})
