@@ -19,7 +19,7 @@ from benchmarks.rivals import AGAIN, FIXED_WINDOW, OURS, RIVALS
 
 
 def main() -> None:
-    """Make the events, measure, check, write."""
+    """Generate the events, measure, compare the tables, write the report."""
     arguments = _arguments()
     shape = Shape(days=arguments.days, events_per_day=arguments.events, users=max(arguments.events // 20, 50))
     with tempfile.TemporaryDirectory(dir=arguments.work) as temporary:

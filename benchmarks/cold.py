@@ -66,7 +66,7 @@ def _one(folder: Path, home: Path, day: date) -> dict[str, float]:
 
 
 def _parts(home: Path, started: float, ended: float, of_session: float) -> dict[str, float]:
-    """Tell what the seconds of the newest run went to."""
+    """Return how the seconds of the newest run were spent."""
     with dg.DagsterInstance.from_config(str(home)) as instance:
         (newest,) = instance.get_runs(limit=1)
         logged = [(entry.timestamp, entry.dagster_event) for entry in instance.all_logs(newest.run_id)]

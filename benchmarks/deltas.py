@@ -1,4 +1,4 @@
-"""What the log of a Delta table says of its last commits, and its rows as Parquet; all of it read without Spark.
+"""The last commits of a Delta table by its log, and its rows as Parquet; all read without Spark.
 
 Rows go from the table to the file batch by batch, and DuckDB keeps to a limit: no table is held in memory whole.
 """
@@ -16,7 +16,7 @@ IDENTITY = "user_id, event_id, product_code, timestamp"
 
 
 def version(table: Path) -> int:
-    """Give the number of the newest commit; -1 if there is no table."""
+    """Return the version of the newest commit; -1 if there is no table."""
     return int(DeltaTable(str(table)).version()) if (table / "_delta_log").is_dir() else -1
 
 
@@ -38,13 +38,13 @@ def counted_by_delta(table: Path, read_version: int) -> dict[str, float]:
 
 
 def file_sizes(table: Path) -> list[int]:
-    """Give the bytes of each file that the table is made of now."""
+    """Return the bytes of each file of the current version."""
     sizes: list[int] = pa.table(DeltaTable(str(table)).get_add_actions(flatten=True))["size_bytes"].to_pylist()
     return sizes
 
 
 def touched_dates(table: Path, read_version: int) -> list[str]:
-    """Name the event dates of which the commits after a version added or removed a file."""
+    """Return the event dates of which the commits after a version added or removed a file."""
     return sorted({action["partitionValues"]["pdate"] for _, action in _actions(table, read_version)})
 
 

@@ -60,7 +60,7 @@ def _check_same(connection: duckdb.DuckDBPyConnection, folder: Path, base: str, 
 
 
 def _rows_of(folder: Path, name: str) -> str:
-    """Give a query for the rows of a rival's table."""
+    """Return a query for the rows of a rival's table."""
     place = folder / "results" / name
     for table in (place / "ods_sessions", place):
         if (table / "_delta_log").is_dir():

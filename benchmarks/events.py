@@ -48,7 +48,7 @@ class Shape:
 
 
 def arrival_days(shape: Shape) -> list[date]:
-    """Name the days with a batch; what is later than the last one does not arrive."""
+    """Return the days with a batch; events that would arrive later are left out."""
     return [FIRST_DAY + timedelta(days=number) for number in range(shape.days)]
 
 

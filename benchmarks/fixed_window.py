@@ -44,7 +44,7 @@ def _recomputed(lake: Lake, first: date, day: date) -> DataFrame:
 
 
 def _mended(computed: DataFrame, seeds: DataFrame) -> DataFrame:
-    """Give a session that began before the sixth day its stored start."""
+    """Restore the stored start of a session that began before the sixth day."""
     edge = seeds.groupBy(*_KEYS, F.col("session_start").alias("stored_start")).agg(
         F.min("timestamp").alias("session_start")
     )

@@ -39,7 +39,7 @@ class Goal:
     is_from_comparison: bool = False
 
     def is_met(self, number: float) -> bool:
-        """Tell whether a number is enough; of what only has to complete, any is."""
+        """Return whether a number meets the goal; where a run only has to complete, any does."""
         return {_AT_MOST: number <= self.limit, _AT_LEAST: number >= self.limit, _COMPLETES: True}[self.relation]
 
     def __str__(self) -> str:

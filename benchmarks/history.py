@@ -15,7 +15,7 @@ _DRIVER_MEMORY = "8g"
 
 
 def main() -> None:
-    """Make FOLDER/history, or do its upkeep."""
+    """Create FOLDER/history, or run its maintenance."""
     parser = argparse.ArgumentParser(prog="benchmarks.history")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--keep", type=int, default=3, help="so many days at the end are left for what is measured")

@@ -28,7 +28,7 @@ def session(driver_memory: str = DRIVER_MEMORY) -> SparkSession:
 
 
 def days_of(folder: Path) -> list[date]:
-    """Name the days with a batch."""
+    """Return the days with a batch."""
     return sorted(date.fromisoformat(path.stem) for path in (folder / "landing").glob("*.parquet"))
 
 

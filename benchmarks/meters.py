@@ -1,4 +1,4 @@
-"""What is measured of a piece of work: wall and CPU seconds, peak memory, and what Spark counts.
+"""Meters of a piece of work: wall and CPU seconds, peak memory, and what Spark counts.
 
 Spark counts for its pages, which it does with no page served; that is read after the work, outside the seconds.
 """
@@ -131,7 +131,7 @@ def _of_scans(store: Any, before: set[int]) -> dict[str, float]:  # noqa: ANN401
 
 
 def _kind(scan: str) -> str:
-    """Tell which table a scan reads, by the folder that stands in its description."""
+    """Return the name of the table that a scan reads, by the folder in its description."""
     place = re.search(r"Location: [^\[]*\[([^\]]*)\]", scan)
     folders = place[1].split("/") if place else []
     return next((name for name in _KINDS if name in folders), "others")

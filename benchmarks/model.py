@@ -33,7 +33,7 @@ class Line:
     per_event: float
 
     def at(self, events: int) -> float:
-        """Give the number of a day of so many events."""
+        """Return the number for a day of so many events."""
         return self.fixed + self.per_event * events
 
 

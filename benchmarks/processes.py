@@ -36,5 +36,5 @@ def run_in_turn(repeats: int, commands: Mapping[str, Sequence[object]]) -> dict[
 
 
 def median_wall(runs: Sequence[Run]) -> float:
-    """Give the seconds of the run in the middle."""
+    """Return the median of the seconds."""
     return statistics.median(one["wall"] for one in runs)

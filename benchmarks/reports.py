@@ -21,7 +21,7 @@ Runs = Mapping[str, Sequence[Run]]
 
 
 def name_of(days: int, events: int) -> str:
-    """Name the files of a comparison by its size."""
+    """Return the name of the files of a comparison, made of its size."""
     return f"{days}x{events}"
 
 
@@ -38,7 +38,7 @@ def write(output: Path, shape: Shape, seed: int, runs: Runs, floor: Mapping[str,
 
 
 def machine() -> str:
-    """Say what was measured on."""
+    """Return a description of the machine."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("pyspark", "delta-spark", "duckdb", "polars"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = f"load {os.getloadavg()[0]:.1f}"
@@ -63,13 +63,13 @@ def _seconds(runs: Runs) -> list[str]:
 
 
 def seconds_of(runs: Sequence[Run]) -> str:
-    """Show the median of the seconds, the least and the most."""
+    """Return median, minimum and maximum of the seconds as text."""
     walls = [one["wall"] for one in runs]
     return f"{median_wall(runs):.2f} ({min(walls):.2f} to {max(walls):.2f})"
 
 
 def _counts(runs: Runs) -> list[str]:
-    """Show what was counted in the last run of each way that counts."""
+    """Return the counts of the last run of each way that counts."""
     counted: dict[str, dict[str, Any]] = {name: found[-1]["counted"] for name, found in runs.items()}
     names = [name for name in runs if counted[name]]
     lines = [f"| counted | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]

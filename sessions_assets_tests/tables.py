@@ -19,7 +19,7 @@ DAY_0 = date(2025, 3, 10)
 
 
 def day(number: int) -> date:
-    """Give the arrival day 0, 1, 2, ... of a test."""
+    """Return the arrival day 0, 1, 2, ... of a test."""
     return DAY_0 + timedelta(days=number)
 
 
@@ -29,7 +29,7 @@ def at(clock: str, number: int = 0) -> datetime:
 
 
 def event(event_id: str, clock: str, number: int = 0, *, user: str = "u", product: str = "I") -> Event:
-    """Make an event with only the values that matter."""
+    """Return an event, with defaults for the values that do not matter."""
     return Event(user, event_id, product, at(clock, number))
 
 
@@ -44,7 +44,7 @@ def write_batches(landing: Path, batches: Mapping[date, Iterable[Event]]) -> Non
 
 
 def frame(spark: SparkSession, rows: Iterable[tuple[Event, date]]) -> DataFrame:
-    """Make accepted rows, each with its arrival day."""
+    """Return accepted rows, each with its arrival day."""
     values = [(*row, arrival) for row, arrival in rows]
     values = [(*v[:3], v[3].replace(tzinfo=UTC), v[4]) for v in values]
     columns = "user_id string, event_id string, product_code string, timestamp timestamp, _updated_at date"

@@ -88,7 +88,7 @@ def crash(folder: Path, command: str, moment: str) -> None:
 
 
 def seen(lake: Lake) -> list[list[Row]]:
-    """Give what readers of ods_sessions could see, version by version; the first is the empty table."""
+    """Return what readers of ods_sessions could see, version by version, without the empty first one."""
     return [session_rows(lake.read(ODS_SESSIONS, v)) for v in range(1, lake.version(ODS_SESSIONS) + 1)]
 
 

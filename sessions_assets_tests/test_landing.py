@@ -42,7 +42,7 @@ def raw_rows(lake: Lake, arrival: date = DAY_0) -> list[tuple[str, ...]]:
 
 
 def nothing_is_there(lake: Lake) -> bool:
-    """Tell whether neither the ledger nor a table holds a row; empty tables may have been made."""
+    """Return whether neither the ledger nor a table holds a row; empty tables may exist."""
     kept = [*lake.count_rows(RAW_EVENTS, [DAY_0]).values(), *lake.count_rows(RAW_QUARANTINE, [DAY_0]).values()]
     return (lake.ledger.entries(), kept) == ({}, [0, 0])
 

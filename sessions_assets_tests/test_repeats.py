@@ -99,8 +99,8 @@ def test_another_lateness_lands_and_applies_again(applied: Lake, tmp_path: Path,
 def test_other_code_lands_and_applies_again(
     applied: Lake, tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (land_module, apply_module):
-        monkeypatch.setattr(room, "code_version", lambda: "another")
+    for module in (land_module, apply_module):
+        monkeypatch.setattr(module, "code_version", lambda: "another")
     run(applied, tmp_path, {0: []})
     assert said() == []
 

@@ -122,7 +122,7 @@ def _files(folder: Path) -> set[str]:
 
 
 def _reason(day: date, line: Line) -> str | None:
-    """Name the reason why a row must be refused, or None for an event."""
+    """Return the reason why a row must be refused; None for an event."""
     if isinstance(line, str):
         return "unparsable_row"
     blank = [name for name, value in zip(COLUMNS, line, strict=True) if not value.strip()]

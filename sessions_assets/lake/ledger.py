@@ -74,7 +74,7 @@ class Ledger:
 
         Raises:
             ClosedDayError: one has been applied and is not newer than a day whose raw rows have expired: an event that
-                vanished from it could be held by that one, and nobody could tell.
+                vanished from it could be held by that one, and that could no longer be known.
         """
         found = self.entries()
         _check_open(found, days)
@@ -245,6 +245,6 @@ def _as_column(values: list[Any], kind: DataType) -> Array:
         return Array(days, type=DataType.int32()).cast(kind)
     if DataType.is_timestamp(kind):
         epoch = datetime(1970, 1, 1, tzinfo=UTC)
-        moments = [None if v is None else (v - epoch) // timedelta(microseconds=1) for v in values]
-        return Array(moments, type=DataType.int64()).cast(kind)
+        micros = [None if v is None else (v - epoch) // timedelta(microseconds=1) for v in values]
+        return Array(micros, type=DataType.int64()).cast(kind)
     return Array(values, type=kind)

@@ -38,7 +38,7 @@ def rows_in_reach(spark: SparkSession, snapshot: Snapshot | None, first: date) -
 
 
 def commit_id(snapshot: Snapshot) -> str:
-    """Return what tells the commit of a snapshot from all others, those of another table in the same place too."""
+    """Return the id of the commit of a snapshot: unique, also among the commits of an earlier table at this address."""
     return id_of(snapshot.commits(1)[0])
 
 

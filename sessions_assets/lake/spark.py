@@ -101,9 +101,10 @@ def spark_session(
 
 
 def java_options(folder: Path) -> list[str]:
-    """Say how the JVM starts: from the classes that `make setup` has archived beside the jars, if it has.
+    """Return the options of the JVM: it starts from the class archive that `make setup` leaves beside the jars, if any.
 
-    A JVM that they do not fit loads its own. Parallel: a run is a batch, so all of its time counts, and no pause does.
+    A JVM that the archive does not fit ignores it. The parallel collector has the best throughput, and a batch run
+    does not mind its pauses.
     """
     options = ["-Duser.timezone=UTC", "-XX:+UseParallelGC"]
     archive = folder / "classes.jsa"
