@@ -1,6 +1,6 @@
 """What happens when the format of the batches drifts: accepted, quarantined or refused by a stated rule.
 
-The names of the cases are the first column of the README's table.
+The names of the cases are the first column of the table in `docs/input.md`.
 """
 
 import gzip

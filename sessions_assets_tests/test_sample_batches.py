@@ -1,4 +1,4 @@
-"""The sample batches are what their README says: made by the script, and with every planted story in them."""
+"""The sample batches are what their README says: made by the script, and with every planted case in them."""
 
 import csv
 import gzip

@@ -1,6 +1,6 @@
 """The UI as a person sees it, in a real Chromium: the graph, a materialization by hand, its checks, plots and picture.
 
-Its pictures are those of the README: `make test-stack SCREENSHOTS=sessions_assets_tests/screenshots` takes them anew.
+The pictures of `docs/operations.md` come from here: `make test-stack SCREENSHOTS=sessions_assets_tests/screenshots`.
 """
 
 import re

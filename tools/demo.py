@@ -1,7 +1,7 @@
-"""`make demo`: the sample batches through Dagster into the default lake, in two steps, so that late data is seen.
+"""`make demo`: materialize the sample batches in the default lake, in two runs, to show late-arriving data.
 
-Everything runs in this one process, as a run of `dagster asset materialize` would, and is recorded in DAGSTER_HOME.
-What Dagster and Spark have to say goes to a log file there.
+Both runs are executed in this process, as `dagster asset materialize` does, and recorded in DAGSTER_HOME. The log of
+Dagster and Spark goes to a file there.
 """
 
 import os
@@ -26,10 +26,10 @@ from sessions_assets.settings import Settings
 
 FIRST_DAY = date(2025, 3, 10)
 LAST_DAY = date(2025, 3, 23)
-# On the next day an action of user 1 arrives three days late and joins two sessions.
+# The batch of the next day contains an action of user 1 that is three days late and joins two sessions.
 LAST_DAY_BEFORE = date(2025, 3, 17)
 SHOWN_USER, SHOWN_PRODUCT = "1", "I"
-# Made by the first step; the second one makes the next.
+# Version of ods_sessions that the first run commits; the second run commits the next one.
 VERSION_BEFORE = 1
 
 Metadata = dict[str, Any]
@@ -37,7 +37,7 @@ Metadata = dict[str, Any]
 
 @contextmanager
 def quiet(log: Path) -> Iterator[None]:
-    """Send what this process and its JVM write to standard error into a file."""
+    """Redirect standard error of this process and its JVM to a file."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with log.open("ab") as file:
@@ -73,7 +73,7 @@ def materialize(definitions: dg.Definitions, first: date, last: date) -> list[dg
 
 
 def numbers(materializations: Sequence[dg.AssetMaterialization], asset: str) -> dict[str, Metadata]:
-    """Give the metadata of each day of an asset."""
+    """Return the metadata of each day of an asset."""
     return {
         m.partition or "": {name: value.value for name, value in m.metadata.items()}
         for m in materializations
@@ -82,17 +82,18 @@ def numbers(materializations: Sequence[dg.AssetMaterialization], asset: str) -> 
 
 
 def show_days(materializations: Sequence[dg.AssetMaterialization]) -> None:
-    """Print what each batch held and what the run did with it."""
+    """Print the counts of each batch, and the changes of the whole run."""
     raw, ods = numbers(materializations, "raw_events"), numbers(materializations, "ods_sessions")
-    print(f"  {'batch':<19}{'rows':>6}{'refused':>9}{'late':>6}{'twice':>7}{'new events':>12}")
+    print(f"  {'batch':<19}{'rows':>6}{'quarantined':>13}{'late':>6}{'duplicates':>12}{'new events':>12}")
     for day, landed in raw.items():
         late = sum(rows for name, rows in landed.items() if name.startswith("late/") and _is_late(name))
         counts = [landed["rows_delivered"], landed["rows_quarantined"], late]
         applied = [ods[day]["duplicates"], ods[day]["rows_inserted"]]
-        print("  {:<19}{:>6}{:>9}{:>6}{:>7}{:>12}".format(landed["source"], *counts, *applied))
+        print("  {:<19}{:>6}{:>13}{:>6}{:>12}{:>12}".format(landed["source"], *counts, *applied))
     run = next(iter(ods.values()))
     rows = ", ".join(f"{run[f'run/rows_{change}']} {change}" for change in ("inserted", "changed", "removed"))
-    sessions = ", ".join(f"{run[f'run/sessions_{fate}']} {fate}" for fate in ("opened", "extended", "joined"))
+    outcomes = ("opened", "extended", "joined")
+    sessions = ", ".join(f"{run[f'run/sessions_{outcome}']} {outcome}" for outcome in outcomes)
     print(f"  rows: {rows}\n  sessions: {sessions}")
 
 
@@ -109,12 +110,12 @@ def show_user(table: DataFrame, when: str) -> None:
 
 
 def show_totals(ods_sessions: DataFrame, raw_quarantine: DataFrame) -> None:
-    """Print what the tables hold."""
+    """Print the totals of the tables."""
     rows, empty, sessions = ods_sessions.selectExpr(
         "count(*)", "count_if(session_id IS NULL)", "count(DISTINCT session_id)"
     ).collect()[0]
     refused = raw_quarantine.groupBy("reason").count().orderBy("reason").collect()
-    print(f"\nods_sessions: {rows} events in {sessions} sessions, {empty} of them in none")
+    print(f"\nods_sessions: {rows} events, {sessions} sessions, {empty} events outside sessions")
     print("raw_quarantine:", ", ".join(f"{row['count']} {row['reason']}" for row in refused))
 
 
@@ -126,19 +127,19 @@ def main() -> None:
         definitions, resources = build_definitions(settings), build_resources(settings)
         lake: Lake = resources["lake"].open()  # type: ignore[attr-defined]
         if lake.ledger.entries([LAST_DAY]):
-            print("the lake holds the sample days already: once more, to see that nothing changes")
+            print("the lake already contains the sample days: running them again, which changes nothing")
             show_days(materialize(definitions, FIRST_DAY, LAST_DAY))
         else:
             show_days(materialize(definitions, FIRST_DAY, LAST_DAY_BEFORE))
             show_days(materialize(definitions, LAST_DAY_BEFORE + timedelta(days=1), LAST_DAY))
         spark = resources["pyspark"].spark_session  # type: ignore[attr-defined]
         ods_before = read(spark, lake.snapshot(ODS_SESSIONS, VERSION_BEFORE))
-        show_user(ods_before, f"as the batches up to {LAST_DAY_BEFORE} left it")
+        show_user(ods_before, f"after the batches up to {LAST_DAY_BEFORE}")
         ods_sessions = read(spark, lake.snapshot(ODS_SESSIONS))
-        show_user(ods_sessions, "after an action of 10:04:30 came three days late")
+        show_user(ods_sessions, "after an action of 10:04:30 arrived three days late")
         show_totals(ods_sessions, read(spark, lake.snapshot(RAW_QUARANTINE)))
-    print(f"\nThe tables lie in {settings.lake}/, what Dagster and Spark said in {os.path.relpath(log)}.")
-    print("`make ui` shows all of it in the browser, at http://127.0.0.1:3000")
+    print(f"\ntables: {settings.lake}/   log of Dagster and Spark: {os.path.relpath(log)}")
+    print("`make ui` shows both runs in the browser, at http://127.0.0.1:3000")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of the lake: their names, columns, types and what each column means.
+"""The tables of the lake: names, columns, types, and the meaning of each column.
 
 A table's name is also the name of its folder and of its asset. Must not know how a table is read or written.
 """
@@ -22,8 +22,8 @@ class Column:
 class Table:
     """A table of the lake: name (of the folder and of the asset), columns, partition column.
 
-    `changes_rows`: single rows are replaced, for which a file has a deletion vector; else whole partitions are, and a
-    reader need not know deletion vectors, nor look for them.
+    `changes_rows`: single rows are replaced, marked in deletion vectors. Else whole partitions are replaced, and a
+    reader needs no support for deletion vectors.
     """
 
     name: str
@@ -33,20 +33,20 @@ class Table:
 
 
 _EVENT = (
-    Column("user_id", "STRING", "who, exactly as delivered"),
-    Column("event_id", "STRING", "what happened, exactly as delivered"),
-    Column("product_code", "STRING", "in which product, exactly as delivered"),
-    Column("timestamp", "TIMESTAMP", "when it happened, UTC, to the microsecond"),
+    Column("user_id", "STRING", "User, exactly as delivered."),
+    Column("event_id", "STRING", "Kind of event, exactly as delivered."),
+    Column("product_code", "STRING", "Product, exactly as delivered."),
+    Column("timestamp", "TIMESTAMP", "Time of the event in UTC, to the microsecond."),
 )
-_ARRIVAL = Column(ARRIVAL_DAY, "DATE", "arrival day: the day that names the batch")
+_ARRIVAL = Column(ARRIVAL_DAY, "DATE", "Arrival day: the date that names the batch.")
 
 RAW_EVENTS = Table("raw_events", (*_EVENT, _ARRIVAL), ARRIVAL_DAY)
 RAW_QUARANTINE = Table(
     "raw_quarantine",
     (
-        Column("reason", "STRING", "why the row is no event"),
-        Column("raw_text", "STRING", "the row as it was delivered (Parquet rows as JSON)"),
-        Column("source_file", "STRING", "the file that held it"),
+        Column("reason", "STRING", "Why the row was refused."),
+        Column("raw_text", "STRING", "Row as delivered; a Parquet row as JSON."),
+        Column("source_file", "STRING", "File that contained the row."),
         _ARRIVAL,
     ),
     ARRIVAL_DAY,
@@ -55,18 +55,25 @@ DELIVERIES = Table(
     "deliveries",
     (
         _ARRIVAL,
-        Column("source", "STRING", "the file or folder, below the landing"),
-        Column("fingerprint", "STRING", "changes whenever a file of the batch does"),
-        Column("rows_delivered", "BIGINT", "rows in the batch"),
-        Column("rows_accepted", "BIGINT", "rows that went to raw_events"),
-        Column("rows_quarantined", "BIGINT", "rows that went to raw_quarantine"),
-        Column("landed_at", "TIMESTAMP", "when raw_events took the batch, UTC; NULL: begun, not ended", nullable=True),
-        Column("applied_at", "TIMESTAMP", "when ods_sessions applied it, UTC; NULL: not yet", nullable=True),
-        Column("expired_at", "TIMESTAMP", "when its raw rows were given up, UTC; NULL: they are kept", nullable=True),
-        Column("lateness_days", "BIGINT", "how many days after its date an event of it could arrive"),
-        Column("code", "STRING", "changes whenever the code that decides about rows and sessions does"),
+        Column("source", "STRING", "File or folder of the batch, relative to the landing."),
+        Column("fingerprint", "STRING", "Fingerprint of the batch: changes when one of its files changes."),
+        Column("rows_delivered", "BIGINT", "Rows in the batch."),
+        Column("rows_accepted", "BIGINT", "Rows written to raw_events."),
+        Column("rows_quarantined", "BIGINT", "Rows written to raw_quarantine."),
         Column(
-            "applied_by", "STRING", "a commit of ods_sessions that holds it, and its code; NULL: none", nullable=True
+            "landed_at", "TIMESTAMP", "When the batch was landed, UTC; NULL while landing is incomplete.", nullable=True
+        ),
+        Column("applied_at", "TIMESTAMP", "When ods_sessions applied the batch, UTC; NULL: not yet.", nullable=True),
+        Column(
+            "expired_at", "TIMESTAMP", "When the raw rows of the day expired, UTC; NULL: not expired.", nullable=True
+        ),
+        Column("lateness_days", "BIGINT", "Lateness in days under which the batch was landed."),
+        Column("code", "STRING", "Version of the code that landed the batch: changes with its logic."),
+        Column(
+            "applied_by",
+            "STRING",
+            "Commit of ods_sessions that contains the batch, and its code version; NULL: none.",
+            nullable=True,
         ),
     ),
 )
@@ -74,11 +81,16 @@ ODS_SESSIONS = Table(
     "ods_sessions",
     (
         *_EVENT,
-        Column("is_user_action", "BOOLEAN", "a person did it (else the program): only these make sessions"),
-        Column("session_id", "STRING", "user_id#product_code#session_start; NULL: in no session", nullable=True),
-        Column("session_start", "TIMESTAMP", "first action of the session; NULL: in no session", nullable=True),
-        Column("first_updated_at", "DATE", "the least arrival day that holds the event"),
-        Column("pdate", "DATE", "event date: the UTC date of timestamp"),
+        Column("is_user_action", "BOOLEAN", "True for a user action, false for a native event."),
+        Column("session_id", "STRING", "user_id#product_code#session_start; NULL: outside sessions.", nullable=True),
+        Column(
+            "session_start",
+            "TIMESTAMP",
+            "Time of the first action of the session; NULL: outside sessions.",
+            nullable=True,
+        ),
+        Column("first_updated_at", "DATE", "Earliest arrival day whose batch contains the event."),
+        Column("pdate", "DATE", "Event date: the UTC date of timestamp."),
     ),
     "pdate",
     changes_rows=True,

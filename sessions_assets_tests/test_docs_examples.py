@@ -1,0 +1,220 @@
+"""The commands and examples of the pages do what the pages say: the demo, the first command, the Python examples.
+
+The demo runs once for all tests of this file: they read the lake and the records that it leaves.
+"""
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from datetime import date, timedelta
+from io import StringIO
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from deltalake import DeltaTable, QueryBuilder
+from pyspark.sql import SparkSession
+
+from sessions_assets.landing.batches import Landing
+from sessions_assets.landing.layouts import layouts
+from sessions_assets.landing.readers import read_rows
+from sessions_assets.rule import events
+from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
+from sessions_assets_tests.pages import PROJECT, Page, dagster_commands, plain, variables_read
+from sessions_assets_tests.processes import python
+from sessions_assets_tests.reference import Event, Row, expected_table
+from sessions_assets_tests.sample_batches import Row as Delivered
+from sessions_assets_tests.sample_batches import deliveries, instant
+from tools import demo
+
+README, SAMPLE = Page("README.md"), Page("batches/README.md")
+INPUT, TABLES, OPERATIONS = (Page(f"docs/{name}.md") for name in ("input", "tables", "operations"))
+
+TIMEOUT = timedelta(seconds=300)
+ACTIONS = frozenset("abc")
+# The day of the first command, and the one whose batch changes the sessions of the other.
+DAY, LATE_DAY = date(2025, 3, 15), date(2025, 3, 18)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A folder in which the demo has run with all defaults, and what it printed, without the seconds."""
+
+    folder: Path
+    printed: str
+
+    def ods_version(self) -> int:
+        """Return the version of ods_sessions."""
+        return DeltaTable(str(self.folder / "lake" / "ods_sessions")).version()
+
+
+@pytest.fixture(scope="module")
+def demo_run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """`make demo` in a folder of its own, with the Spark session of the tests."""
+    assert spark
+    folder = tmp_path_factory.mktemp("demo")
+    shutil.copytree(PROJECT / "batches", folder / "batches")
+    (folder / ".dagster_home").mkdir()
+    shutil.copy(PROJECT / ".dagster_home" / "dagster.yaml", folder / ".dagster_home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DAGSTER_HOME", str(folder / ".dagster_home"))
+        for name in variables_read():
+            patch.delenv(name, raising=False)
+        with redirect_stdout(StringIO()) as output:
+            demo.main()
+    return Demo(folder, re.sub(r"\(\d+ s\)", "(... s)", output.getvalue()))
+
+
+def rows_of_user_1(until: date) -> list[Row]:
+    """Compute the rows of user 1 in product I after the sample batches up to this day, in time order."""
+    held = {
+        arrival: [
+            Event(*line[:3], instant(line.timestamp).replace(tzinfo=None))
+            for line in lines
+            if isinstance(line, Delivered) and (line.user_id, line.product_code) == ("1", "I")
+        ]
+        for arrival, lines in deliveries().items()
+        if arrival <= until
+    }
+    return sorted(expected_table(held, TIMEOUT, ACTIONS), key=lambda row: row.timestamp)
+
+
+# --- The demo
+
+
+def test_the_demo_prints_the_excerpt_of_the_readme(demo_run: Demo) -> None:
+    """Each part of it, in this order; `...` stands for lines left out."""
+    (shown,) = (block for block in README.code("text") if block.startswith("materializing"))
+    rest = demo_run.printed
+    for part in shown.split("...\n"):
+        assert part in rest, part
+        rest = rest.split(part, 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("heading", "until"),
+    [("after the batches up to 2025-03-17", date(2025, 3, 17)), ("after an action of 10:04:30 arrived", LATE_DAY)],
+)
+def test_the_demo_prints_the_sessions_of_the_reference(demo_run: Demo, heading: str, until: date) -> None:
+    """User 1 before and after the late action, row by row."""
+    section = demo_run.printed.split(f"user 1, product I, {heading}", 1)[1]
+    assert section.split("\n\n", 1)[0].splitlines()[1:] == [
+        f"  {row.event_id}  {row.timestamp}  {row.session_id or '-':<23}  arrived {row.first_updated_at}"
+        for row in rows_of_user_1(until)
+    ]
+
+
+def test_the_demo_prints_the_counts_of_the_sample(demo_run: Demo) -> None:
+    """Rows and refusals of each batch, and the totals, are those listed on the page of the sample."""
+    days = SAMPLE.rows("day", "", "batch", "rows", "columns, in this order", "what is special")
+    refused = Counter((batch, reason) for batch, reason, _ in SAMPLE.rows("batch", "reason", "row"))
+    by_day = Counter(batch for batch, _ in refused.elements())
+    shown = re.findall(r"^  (2025\S+) +(\d+) +(\d+) +\d+ +\d+ +\d+$", demo_run.printed, re.MULTILINE)
+    assert shown == [(plain(row[2]).rstrip("/"), row[3], str(by_day[row[0].removeprefix("2025-")])) for row in days]
+    reasons = Counter(reason for _, reason in refused.elements())
+    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    assert f"raw_quarantine: {listed}\n" in demo_run.printed
+    totals = dict(SAMPLE.rows("what", "count"))
+    assert f"\nods_sessions: {totals['distinct accepted events']} events, " in demo_run.printed
+
+
+# --- The first command
+
+
+@pytest.fixture(scope="module")
+def first_command(demo_run: Demo) -> Demo:
+    """The first command of the operations page, as a process with Spark's defaults, after `touch` of its batch."""
+    environment = {name: value for name, value in os.environ.items() if name not in variables_read()}
+    environment |= {"DAGSTER_HOME": str(demo_run.folder / ".dagster_home"), "PYTHONPATH": str(PROJECT)}
+    arguments = next(arguments for _, _, arguments in dagster_commands() if "materialize" in arguments)
+    (demo_run.folder / "batches" / f"{DAY}.csv").touch()
+    before = demo_run.ods_version()
+    python("-m", "dagster", *arguments, cwd=demo_run.folder, environment=environment)
+    assert demo_run.ods_version() == before
+    return demo_run
+
+
+@pytest.mark.parametrize("asset", ["raw_events", "ods_sessions"])
+def test_the_listed_numbers_are_those_of_the_run(first_command: Demo, asset: str) -> None:
+    """The names of the metadata that the command left in Dagster's records: no more, no less."""
+    with dg.DagsterInstance.from_config(str(first_command.folder / ".dagster_home")) as instance:
+        record = instance.fetch_materializations(dg.AssetKey(asset), limit=1).records[0]
+        assert record.asset_materialization is not None
+        emitted = set(record.asset_materialization.metadata)
+    emitted = {re.sub(r"^late/-?\d+_", "late/N_", name) for name in emitted}
+    emitted = {re.sub(r"^quarantined/.*", "quarantined/REASON", name) for name in emitted}
+    assert record.partition_key == DAY.isoformat()
+    assert {
+        plain(name) for name, _ in OPERATIONS.rows("name", "meaning", after=f"Of `{asset}`, for each day")
+    } == emitted
+
+
+# --- The Python examples
+
+
+@pytest.fixture
+def run_example(
+    demo_run: Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], str]:
+    """Run an example in the folder of the demo, and return what it prints."""
+    monkeypatch.chdir(demo_run.folder)
+
+    def run(program: str) -> str:
+        capsys.readouterr()
+        exec(program, {})  # noqa: S102 - the page's own text
+        return capsys.readouterr().out
+
+    return run
+
+
+def cells(printed: str) -> list[list[str]]:
+    """Return the rows of a printed table below its names and types."""
+    lines = [line for line in printed.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_reading_example_prints_the_table_below_it(demo_run: Demo, run_example: Callable[[str], str]) -> None:
+    """Read with delta-rs, from a table with deletion vectors."""
+    logs = (demo_run.folder / "lake" / "ods_sessions" / "_delta_log").glob("*.json")
+    assert any('"deletionVector":{' in log.read_text() for log in logs)
+    printed = run_example(TABLES.code("python")[0])
+    assert cells(printed) == [
+        [row.event_id, f"{row.timestamp.isoformat()}Z", row.session_id or "null"] for row in rows_of_user_1(LATE_DAY)
+    ]
+    assert printed.strip() == TABLES.code("text")[0].strip()
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["Polars", "DuckDB"])
+def test_other_readers_return_the_same(demo_run: Demo, run_example: Callable[[str], str], number: int) -> None:
+    counted = "SELECT count(*), count(DISTINCT session_id) FROM ods"
+    stored = DeltaTable(str(demo_run.folder / "lake" / "ods_sessions"))
+    table = QueryBuilder().register("ods", stored).execute(counted).read_all()
+    expected = [str(table.column(position).to_pylist()[0]) for position in (0, 1)]
+    lines = run_example(TABLES.code("python")[number]).splitlines()
+    assert expected in [re.findall(r"\d+", line) for line in lines]
+
+
+def test_the_quarantine_example_shows_the_refused_rows_of_the_sample(run_example: Callable[[str], str]) -> None:
+    shown = [tuple(row[:2]) for row in cells(run_example(OPERATIONS.code("python")[0]))]
+    listed = [(f"2025-{batch}", reason) for batch, reason, _ in SAMPLE.rows("batch", "reason", "row")]
+    by_reason = sorted(listed, key=lambda row: row[1])
+    assert shown == sorted(by_reason, key=lambda row: row[0], reverse=True)[:10]
+
+
+def test_listed_examples_are_refused_or_accepted_as_the_page_says(spark: SparkSession, tmp_path: Path) -> None:
+    """One batch of all rows of the two tables; only invalid UTF-8 has no example."""
+    refused = {
+        plain(text): plain(reason) for reason, _, text in INPUT.rows("reason", "what it means", "example") if text
+    }
+    accepted = {f"1,a,I,{plain(text)}": plain(time) for text, time in INPUT.rows("as delivered", "as stored, UTC")}
+    (tmp_path / f"{DAY}.csv").write_text("\n".join([",".join(IDENTITY_COLUMNS), *refused, *accepted]))
+    landing = Landing(str(tmp_path))
+    delivered = read_rows(spark, layouts(spark, landing, list(landing.find([DAY]).values())))
+    typed = events.typed(delivered, LATENESS_DAYS)
+    outcomes = typed.selectExpr("raw_text", "coalesce(reason, string(timestamp)) AS outcome").collect()
+    assert {row.raw_text: row.outcome for row in outcomes} == refused | accepted
