@@ -161,7 +161,7 @@ def deliver(lake: Lake, landing: Path, arrival: date, events: Sequence[Event]) -
     land(lake, Landing(str(landing)), [arrival], LATENESS_DAYS)
 
 
-def written_out(rows: list[Row]) -> str:
+def as_text(rows: list[Row]) -> str:
     """Write rows as the cases do."""
     rows = sorted(rows, key=lambda row: (row.timestamp, row.event_id))
     starts = ["-" if row.session_start is None else f"{row.session_start:%H:%M}" for row in rows]
@@ -171,7 +171,7 @@ def written_out(rows: list[Row]) -> str:
 @pytest.mark.parametrize("name", CASES)
 def test_case(name: str, history: History) -> None:
     expected = CASES[name][1]
-    found = {run: written_out([row for row in history.tables[run] if row.user_id == name]) for run in expected}
+    found = {run: as_text([row for row in history.tables[run] if row.user_id == name]) for run in expected}
     assert found == expected
 
 
@@ -307,7 +307,7 @@ def test_a_second_writer_is_noticed(history: History, tmp_path: Path, monkeypatc
         apply(lake, [day(4)], SessionRule())
     assert lake.ledger.entries([day(4)])[day(4)].applied_at is None
     apply(lake, [day(4)], SessionRule())
-    assert written_out([row for row in stored_rows(lake) if row.user_id == "u"]) == "a 10:00, b 10:00"
+    assert as_text([row for row in stored_rows(lake) if row.user_id == "u"]) == "a 10:00, b 10:00"
 
 
 def test_no_merge_copies_a_row_that_does_not_change(history: History) -> None:
@@ -327,4 +327,4 @@ def test_a_folder_may_have_any_letters(spark: SparkSession, tmp_path: Path) -> N
     apply(lake, [day(0)], SessionRule())
     deliver(lake, tmp_path / "landing", day(1), [event("c", "10:00")])
     assert apply(lake, [day(1)], SessionRule()).rows == {"inserted": 1, "changed": 2, "removed": 0}
-    assert written_out(stored_rows(lake)) == "c 10:00, a 10:00, b 10:00"
+    assert as_text(stored_rows(lake)) == "c 10:00, a 10:00, b 10:00"

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake.transactions import begin_after, finish, java_of, parsed, scala_object
 
-PLACE = "place"
+PLACE = "row_address"
 _FILE, _POSITION = "file", "position"
 
 

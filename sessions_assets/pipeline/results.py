@@ -12,7 +12,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake.lake import Measured
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
-from sessions_assets.rule.outcomes import SESSION_FATES, count_sessions
+from sessions_assets.rule.outcomes import SESSION_OUTCOMES, session_outcomes
 
 
 @dataclass
@@ -61,7 +61,7 @@ class AppliedDay:
 
 @dataclass
 class AppliedRun:
-    """The numbers of one application of one or more days: of each day, rows by change, sessions by fate.
+    """The numbers of one application of one or more days: of each day, rows by change, sessions by outcome.
 
     `pending` are the days that are applied, the others were before and are only counted; `raw_version` is that of
     raw_events that all queries read; `dates` are the first and the last event date with a change; `version` is that of
@@ -72,7 +72,7 @@ class AppliedRun:
     pending: Sequence[date]
     raw_version: int
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
-    sessions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SESSION_FATES, 0))
+    sessions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SESSION_OUTCOMES, 0))
     dates: tuple[date, date] = (date.max, date.min)
     version: int = 0
 
@@ -111,7 +111,7 @@ def count_changes(run: AppliedRun, changed: DataFrame) -> None:
         _count_change(run, row)
     if counts:
         run.dates = min(row["first"] for row in counts), max(row["last"] for row in counts)
-        run.sessions = count_sessions(changed)
+        run.sessions = session_outcomes(changed).collect()[0].asDict()
 
 
 def _count_change(run: AppliedRun, row: Row) -> None:
