@@ -19,7 +19,14 @@ from sessions_assets.lake import merges
 from sessions_assets.pipeline import apply as apply_module
 from sessions_assets.rule import changes, events, sessions
 from sessions_assets.rule.violations import BLANK, DATE, DUPLICATE, GAP, ID, MISSING, NATIVE, START
-from sessions_assets_tests.noticing import asset_checks, cases_of_deliveries, cases_of_the_rule, histories, long_session
+from sessions_assets_tests.noticing import (
+    asset_checks,
+    cases_of_deliveries,
+    cases_of_the_rule,
+    histories,
+    long_session,
+    violated,
+)
 
 
 class Mutation(NamedTuple):
@@ -31,7 +38,7 @@ class Mutation(NamedTuple):
         old: a text that occurs exactly once in it.
         new: the text that replaces it.
         noticed_by: returns what comes out wrong.
-        check: an asset check that must be among what comes out wrong.
+        check: a check of stored rows that must be among what comes out wrong.
     """
 
     owner: Any
@@ -115,23 +122,23 @@ MUTATIONS_OF_CHANGES = {
 MUTATIONS_SEEN_BY_CHECKS = {
     "check: gap over all events": Mutation(
         sessions, "previous_action", 'F.col("is_user_action") & F.col("arrival")', 'F.col("arrival")',
-        asset_checks, GAP,
+        violated, GAP,
     ),
     "check: >= at T starts a session": Mutation(
-        sessions, "with_session_start", "gap > rule.microseconds", "gap >= rule.microseconds", asset_checks, GAP
+        sessions, "with_session_start", "gap > rule.microseconds", "gap >= rule.microseconds", violated, GAP
     ),
     "check: < at T leaves a native outside": Mutation(
-        sessions, "with_session_start", "gap <= rule.microseconds", "gap < rule.microseconds", asset_checks, NATIVE
+        sessions, "with_session_start", "gap <= rule.microseconds", "gap < rule.microseconds", violated, NATIVE
     ),
     "check: at one instant the native counts first": Mutation(
         sessions, "in_order", 'F.desc("is_user_action")', '"is_user_action"', asset_checks, NATIVE
     ),
     "check: events of one instant are one": Mutation(
         sessions, "is_same_event", 'F.col("event_id").eqNullSafe(neighbour("event_id").over(in_order()))',
-        "F.lit(True)", asset_checks, MISSING,
+        "F.lit(True)", violated, MISSING,
     ),
     "check: duplicates are kept": Mutation(
-        sessions, "_one_row_per_event", '.where(~F.col("repeats_previous"))', "", asset_checks, DUPLICATE
+        sessions, "_one_row_per_event", '.where(~F.col("repeats_previous"))', "", violated, DUPLICATE
     ),
     "check: gaps in whole seconds": Mutation(
         sessions, "microseconds_between", "F.unix_micros(later) - F.unix_micros(earlier)",
@@ -145,32 +152,32 @@ MUTATIONS_SEEN_BY_CHECKS = {
         sessions, "_start_text", "F.when(has_fraction,", "F.when(F.lit(True),", asset_checks, ID
     ),
     "check: the id never has a fraction": Mutation(
-        sessions, "_start_text", "F.when(has_fraction,", "F.when(F.lit(False),", asset_checks, ID
+        sessions, "_start_text", "F.when(has_fraction,", "F.when(F.lit(False),", violated, ID
     ),
     "check: the id has a fraction without its trailing zeros": Mutation(
         sessions, "session_id", '_start_text("session_start")', 'F.col("session_start").cast("string")',
-        asset_checks, ID,
+        violated, ID,
     ),
     "check: a per cent sign is not escaped": Mutation(
-        sessions, "_escaped", 'F.lit("%25")', 'F.lit("%")', asset_checks, ID
+        sessions, "_escaped", 'F.lit("%25")', 'F.lit("%")', violated, ID
     ),
     "check: a number sign is not escaped": Mutation(
-        sessions, "_escaped", 'F.lit("%23")', 'F.lit("#")', asset_checks, ID
+        sessions, "_escaped", 'F.lit("%23")', 'F.lit("#")', violated, ID
     ),
     "check: the escapes are escaped again": Mutation(
         sessions, "_escaped", 'F.lit("%"), F.lit("%25")), F.lit("#"), F.lit("%23")',
-        'F.lit("#"), F.lit("%23")), F.lit("%"), F.lit("%25")', asset_checks, ID,
+        'F.lit("#"), F.lit("%23")), F.lit("%"), F.lit("%25")', violated, ID,
     ),
     "check: another separator": Mutation(
-        sessions, "session_id", 'F.concat_ws("#"', 'F.concat_ws("|"', asset_checks, ID
+        sessions, "session_id", 'F.concat_ws("#"', 'F.concat_ws("|"', violated, ID
     ),
     "check: product before user": Mutation(
         sessions, "session_id", '_escaped("user_id"), _escaped("product_code")',
-        '_escaped("product_code"), _escaped("user_id")', asset_checks, ID,
+        '_escaped("product_code"), _escaped("user_id")', violated, ID,
     ),
     "check: a date of another time zone": Mutation(
         sessions, "sessionize", 'F.to_date("timestamp")', 'F.to_date(F.timestamp_add("HOUR", F.lit(1), "timestamp"))',
-        asset_checks, DATE,
+        violated, DATE,
     ),
     "check: white space is not blank": Mutation(
         events, "is_blank", '~F.col(column).rlike(r"(?U)\\S")', "F.lit(False)", asset_checks, BLANK

@@ -8,16 +8,16 @@ from pathlib import Path
 from random import Random
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812
 
 from sessions_assets.lake.lake import Lake
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.audit import inspect_all
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import all_sessions
-from sessions_assets.rule.violations import VIOLATIONS
-from sessions_assets_tests import test_incremental, test_rule
+from sessions_assets.rule.violations import VIOLATIONS, violations_of_all
+from sessions_assets_tests import incremental_cases, test_incremental, test_rule
 from sessions_assets_tests.deployment import Deployment
-from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import day, event, frame, session_rows, stored_rows, write_batches
 from sessions_assets_tests.test_histories import Comparison, in_halves, play
 
@@ -39,12 +39,12 @@ def cases_of_deliveries(spark: SparkSession, folder: Path) -> list[str]:
     """Return the names of the cases of late and repeated deliveries that have other rows than expected."""
     lake = Lake(spark, str(folder / "lake"))
     wrong: dict[str, None] = {}
-    for run, number in enumerate(test_incremental.SCRIPT):
-        test_incremental.deliver(lake, folder / "landing", day(number), test_incremental.batch(run))
+    for run, number in enumerate(incremental_cases.SCRIPT):
+        incremental_cases.deliver(lake, folder / "landing", day(number), incremental_cases.batch(run))
         apply(lake, [day(number)], SessionRule())
         table = stored_rows(lake)
-        for name, (_, expected) in test_incremental.CASES.items():
-            found = test_incremental.as_text([row for row in table if row.user_id == name])
+        for name, (_, expected) in incremental_cases.CASES.items():
+            found = incremental_cases.as_text([row for row in table if row.user_id == name])
             if expected.get(run, found) != found:
                 wrong[name] = None
         if wrong:
@@ -71,10 +71,19 @@ def long_session(spark: SparkSession, folder: Path) -> list[str]:
     return []
 
 
+def violated(spark: SparkSession, folder: Path) -> list[str]:
+    """Return what the sessions of difficult events violate, computed and judged at once."""
+    del folder
+    batch = frame(spark, [(row, day(2)) for row in _DIFFICULT])
+    stored = all_sessions(batch, SessionRule()).localCheckpoint()
+    judged = violations_of_all(stored, batch, [day(2)], SessionRule())
+    found = judged.agg(*[F.count_if(name).alias(name) for name in VIOLATIONS]).collect()[0]
+    return [name for name in VIOLATIONS if found[name]]
+
+
 def asset_checks(spark: SparkSession, folder: Path) -> list[str]:
-    """Return the checks of ods_sessions that fail for a day of difficult events, and for the whole table."""
-    events = [row._replace(user_id=name) for name, (rows, _) in test_rule.CASES.items() for row in rows]
-    write_batches(folder / "landing", {day(2): [*events, *_DIFFICULT_KEYS]})
+    """Return the checks of ods_sessions that fail for a day of difficult events, and for the whole table too."""
+    write_batches(folder / "landing", {day(2): [*_DIFFICULT, event("a", "10:00", product="\u2003")]})
     deployment = Deployment(spark, folder / "lake", folder / "landing")
     run = deployment.materialize(day(2), checks=True)
     failed = {found.check_name for found in run.get_asset_check_evaluations() if not found.passed}
@@ -82,9 +91,9 @@ def asset_checks(spark: SparkSession, folder: Path) -> list[str]:
     return [name for name in VIOLATIONS if name in failed and name in broken]
 
 
-_DIFFICULT_KEYS: list[Event] = [
+_DIFFICULT = [
+    *[row._replace(user_id=name) for name, (events, _) in test_rule.CASES.items() for row in events],
     event("a", "23:59:59.000010", user="00#7%", product="I#I"),
     event("x", "00:00", 1, user="00#7%", product="I#I"),
     event("a", "10:00", user="%23", product="%25"),
-    event("a", "10:00", user="7", product="\u2003"),
 ]

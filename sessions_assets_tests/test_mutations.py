@@ -1,4 +1,4 @@
-"""Every known way of breaking the algorithm is noticed by a named case, a history or an asset check."""
+"""Every known way of breaking the algorithm is noticed by a named case, a history or a check of stored rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,14 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.lake.lake import LakeError
 from sessions_assets_tests.mutations import MUTATIONS, broken
-from sessions_assets_tests.noticing import asset_checks, cases_of_deliveries, cases_of_the_rule, histories, long_session
+from sessions_assets_tests.noticing import (
+    asset_checks,
+    cases_of_deliveries,
+    cases_of_the_rule,
+    histories,
+    long_session,
+    violated,
+)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
@@ -37,7 +44,9 @@ def test_a_broken_algorithm_is_noticed(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("check", [cases_of_the_rule, cases_of_deliveries, histories, long_session, asset_checks])
+@pytest.mark.parametrize(
+    "check", [cases_of_the_rule, cases_of_deliveries, histories, long_session, violated, asset_checks]
+)
 def test_the_real_algorithm_passes(
     check: Callable[[SparkSession, Path], list[str]], spark: SparkSession, tmp_path: Path
 ) -> None:
