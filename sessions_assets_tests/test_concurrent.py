@@ -28,6 +28,12 @@ from sessions_assets_tests.tables import at, day, stored_rows, write_batches
 pytestmark = pytest.mark.long
 
 PROJECT = Path(__file__).parent.parent
+# Of so few rows nearly all is planning; compiling each query would cost more than it saves.
+_FOR_TINY_DATA = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
 # In the first round there is no table yet, in the second both change rows of the first.
 ROUNDS = 2
 PARTS = (0, 1)
@@ -48,7 +54,7 @@ def arrival_of(number: int, part: int) -> int:
 def meet(folder: Path, point: str, part: int) -> None:
     """Wait at a point until the other process has come to it too."""
     (folder / f"{point} {part}").touch()
-    end = time.monotonic() + 200
+    end = time.monotonic() + 300
     while not all((folder / f"{point} {other}").exists() for other in PARTS):
         assert time.monotonic() < end, f"the other process does not come to {point}"
         time.sleep(0.001)
@@ -56,7 +62,8 @@ def meet(folder: Path, point: str, part: int) -> None:
 
 def take_part(folder: Path, part: int) -> None:
     """Land and apply one day in each round, committing at the same time as the other process; record a failure."""
-    lake, landing = Lake(spark_session("local[1]"), f"{folder}/lake"), Landing(f"{folder}/landing")
+    lake = Lake(spark_session("local[1]", "1g", config=_FOR_TINY_DATA), f"{folder}/lake")
+    landing = Landing(f"{folder}/landing")
     commit = getattr(OWNER, COMMIT)
     for number in range(ROUNDS):
 
@@ -85,7 +92,7 @@ def test_of_two_runs_at_once_one_fails_and_is_repeated(spark: SparkSession, tmp_
             arguments = [sys.executable, "-c", program, str(tmp_path), str(part)]
             processes.append(ends.enter_context(subprocess.Popen(arguments, cwd=PROJECT)))  # noqa: S603 - our own text
             ends.callback(processes[-1].kill)
-        assert [process.wait(timeout=300) for process in processes] == [0, 0]
+        assert [process.wait(timeout=500) for process in processes] == [0, 0]
 
     failed = {file.name: file.read_text() for file in sorted(tmp_path.glob("failed *"))}
     assert [name.split()[1] for name in failed] == [str(number) for number in range(ROUNDS)]
