@@ -1,7 +1,7 @@
-"""Histories of deliveries that provoke trouble: dense, around T and around midnight, corrected afterwards.
+"""Histories of deliveries: dense events with gaps around T and near midnight, delivered late, again and corrected.
 
-Two sources of the same plain data: seeded random histories, for bulk and for packing hundreds of them into
-one Spark run, and a Hypothesis strategy, which shrinks what it finds.
+There are two sources of the same data: random histories from a seed, of which hundreds are packed into one Spark run,
+and a Hypothesis strategy, which reduces a failing history to a small one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ LATENESS_DAYS = 5
 CALENDAR = tuple(date(2025, 3, 10) + timedelta(days=n) for n in range(9))
 USER_ACTIONS = frozenset("abc")
 MICROSECOND = timedelta(microseconds=1)
-# The default, two that let chains of a dozen actions outlast the lateness window, one longer than a day.
+# The default; two with which a chain of a dozen actions is longer than the lateness window; one longer than a day.
 TIMEOUTS = (timedelta(seconds=300), timedelta(hours=6), timedelta(hours=13), timedelta(hours=30))
 
 Deliveries = dict[date, list[Event]]
@@ -25,14 +25,14 @@ Rounds = list[Deliveries]
 
 
 class Land(NamedTuple):
-    """A batch arrives for a day, or arrives again."""
+    """A batch of a day is landed, for the first time or again."""
 
     day: date
     events: list[Event]
 
 
 class Apply(NamedTuple):
-    """One run brings the table up to date with these days."""
+    """One run applies these days."""
 
     days: tuple[date, ...]
 
@@ -41,7 +41,7 @@ Step = Land | Apply
 
 
 class History(NamedTuple):
-    """A configuration and what happened under it; at its end every landed day is applied."""
+    """A configuration and the steps taken under it; at the end every landed day is applied."""
 
     timeout: timedelta
     user_actions: frozenset[str] | None
@@ -49,25 +49,25 @@ class History(NamedTuple):
 
 
 def midnight(day: date) -> datetime:
-    """Give the first instant of a day in UTC."""
+    """Return the first instant of a day in UTC."""
     return datetime.combine(day, time.min)
 
 
 def gaps(timeout: timedelta) -> list[timedelta]:
-    """List the distances between neighbours that matter: none, fifths of T, T, and T by a microsecond."""
+    """Return the gaps between events that matter: none, fifths of T, T, and a microsecond less or more than T."""
     fifth = timeout / 5
     return [0 * fifth, fifth, 3 * fifth, timeout - MICROSECOND, timeout, timeout + MICROSECOND, 2 * timeout]
 
 
 def acceptable(events: Iterable[Event], arrival: date) -> list[Event]:
-    """Keep the events that a batch of this day may hold (R11)."""
+    """Return the events that a batch of this day may hold (R11)."""
     return [event for event in events if refusal(event.timestamp.date(), arrival, LATENESS_DAYS) is None]
 
 
 def random_events(rng: Random, timeout: timedelta, calendar: Sequence[date] = CALENDAR) -> list[Event]:
-    """Make a small population of events: walks in steps around T that start shortly before a midnight.
+    """Return a few sequences of events with gaps around T, each starting shortly before a midnight.
 
-    Most of them share one key, so that they meet; some walks are chains that never break.
+    Most of them share one key, so that they overlap; some are chains without a gap above T.
     """
     population: list[Event] = []
     for _ in range(rng.randint(1, 4)):
@@ -81,7 +81,7 @@ def random_events(rng: Random, timeout: timedelta, calendar: Sequence[date] = CA
 
 
 def random_batch(rng: Random, population: Iterable[Event], day: date, previous: Iterable[Event]) -> list[Event]:
-    """Make a batch, or a correction of the previous one: rows go, come, stand twice, or all are gone."""
+    """Return a batch, or a correction of the previous one: rows removed, added or repeated, or no row at all."""
     if rng.random() < 0.08:
         return []
     kept = [event for event in previous if rng.random() < 0.7]
@@ -94,7 +94,7 @@ def random_batch(rng: Random, population: Iterable[Event], day: date, previous: 
 
 
 def random_history(rng: Random, timeout: timedelta, *, calendar: Sequence[date] = CALENDAR, rounds: int = 3) -> Rounds:
-    """Make rounds of deliveries over a calendar; each round after the first re-delivers some of the days.
+    """Return rounds of deliveries over a calendar; each round after the first re-delivers some of the days.
 
     It also withdraws a few events: all days that hold them are delivered again without them.
     """
@@ -117,9 +117,9 @@ def random_history(rng: Random, timeout: timedelta, *, calendar: Sequence[date] 
 
 
 def random_steps(rng: Random, rounds: Rounds) -> list[Step]:
-    """Deliver the rounds, each in a random order, and apply days in any order, in any company, or later.
+    """Return steps that land the rounds, each in a random order, and apply the days in any order and grouping.
 
-    Between two deliveries a run may apply any landed days: alone, several, some again, or not the new ones.
+    Between two landings a run may apply any landed days: one, several, some again, or not the new ones.
     """
     steps: list[Step] = []
     landed: set[date] = set()
@@ -140,7 +140,7 @@ def random_steps(rng: Random, rounds: Rounds) -> list[Step]:
 
 
 def random_applies(rng: Random, days: Iterable[date]) -> list[Step]:
-    """Apply all these days, in a random order, one or several in a run."""
+    """Return runs that apply all these days, in a random order, one or several in a run."""
     left = sorted(days)
     rng.shuffle(left)
     steps: list[Step] = []
@@ -152,7 +152,7 @@ def random_applies(rng: Random, days: Iterable[date]) -> list[Step]:
 
 
 def with_user_prefix(rounds: Rounds, prefix: str) -> Rounds:
-    """Give a history users of its own, so that it can share a table with others (R7)."""
+    """Return a history with other users, so that it can share a table with other histories (R7)."""
     return [
         {
             day: [event._replace(user_id=f"{prefix}{event.user_id}") for event in events]
@@ -163,9 +163,9 @@ def with_user_prefix(rounds: Rounds, prefix: str) -> Rounds:
 
 
 def pack(histories: Sequence[Rounds]) -> Rounds:
-    """Merge histories into one, each under its own user prefix; all must have the same number of rounds.
+    """Return several histories as one, each under its own user prefix; all must have the same number of rounds.
 
-    A day that one history re-delivers lands for all of them, so the others deliver theirs unchanged.
+    A day that one history re-delivers is landed for all of them: the others deliver the same rows again.
     """
     current: list[Deliveries] = [{} for _ in histories]
     prefixed = [with_user_prefix(rounds, f"h{number}-") for number, rounds in enumerate(histories)]
@@ -179,13 +179,13 @@ def pack(histories: Sequence[Rounds]) -> Rounds:
 
 
 def current_deliveries(steps: Iterable[Step]) -> Mapping[date, list[Event]]:
-    """Give what stands for each day after these steps: its last delivery (R17)."""
+    """Return the current delivery of each day after these steps: its last one (R17)."""
     return {step.day: step.events for step in steps if isinstance(step, Land)}
 
 
 @st.composite
 def populations(draw: st.DrawFn, timeout: timedelta) -> list[Event]:
-    """Draw one walk in steps around T that starts shortly before a midnight, for two users and products."""
+    """Draw one sequence of events with gaps around T that starts shortly before a midnight, of up to three keys."""
     at = midnight(draw(st.sampled_from(CALENDAR))) - draw(st.integers(0, 6)) * (timeout / 5)
     population: list[Event] = []
     for _ in range(draw(st.integers(1, 12))):
@@ -197,7 +197,7 @@ def populations(draw: st.DrawFn, timeout: timedelta) -> list[Event]:
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    """Draw a history: landings and runs in any order, then one that applies whatever is left."""
+    """Draw a history: landings and runs in any order, then runs that apply the pending days."""
     timeout = draw(st.sampled_from(TIMEOUTS))
     population = draw(populations(timeout))
     steps: list[Step] = []

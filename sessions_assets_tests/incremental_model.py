@@ -1,7 +1,7 @@
-"""The incremental algorithm in plain Python, with the names that the Spark code uses.
+"""The model: the incremental algorithm in plain Python, with the names that the Spark code uses.
 
-It keeps the table up to date from what a batch changes (R14), as the Spark code does with data frames. In
-plain Python thousands of histories of deliveries can be compared with the reference within seconds.
+It updates the table from what a batch changes (R14), as the Spark code does with data frames. In plain Python thousands
+of histories of deliveries are compared with the reference within seconds.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -14,24 +14,23 @@ Key = tuple[str, str]
 
 
 class Stored(NamedTuple):
-    """What the table stores beside the event itself."""
+    """What the table stores of an event, beside its four values."""
 
     first_updated_at: date
     session_start: datetime | None
 
 
 def key_of(event: Event) -> Key:
-    """Give the key within which sessions are counted (R7)."""
+    """Return the key of an event: sessions never contain two keys (R7)."""
     return event.user_id, event.product_code
 
 
 class IncrementalModel:
     """The raw partitions, the stored table, and how a run changes it.
 
-    Between two changes of `raw` and after every run, two things hold; from them R18 follows.
-    For each stored event: the partition named by its `first_updated_at` holds it, or that day has landed
-    again and is not applied yet. For each event of an applied day: it is stored, and its `first_updated_at`
-    is not later than that day.
+    Two invariants hold after every landing and every run; R18 follows from them.
+    Each stored event: the partition of its `first_updated_at` holds it, or that day has landed again and is pending.
+    Each event of an applied day: it is stored, and its `first_updated_at` is not later than that day.
     """
 
     def __init__(
@@ -60,13 +59,13 @@ class IncrementalModel:
         self.expire()
 
     def is_closed(self, day: date) -> bool:
-        """Say whether a day is applied and not newer than one that has expired: it stays as it is (R21)."""
+        """Return whether a day is closed: applied, and not newer than a day that has expired (R21)."""
         return day in self.delivered - self.pending and day <= self.newest_expired
 
     def expire(self) -> None:
-        """Drop raw partitions that are behind the retention, but none that is newer than a pending day (R21).
+        """Drop raw partitions that are older than the retention, but none that is newer than a pending day (R21).
 
-        An event that vanishes from the pending day may be held by a newer one, which must then still be there.
+        An event that the pending day has lost may be held by a newer day, so the newer one must still be there.
         """
         applied = self.delivered - self.pending
         for day in [day for day in self.raw if day in applied and max(applied) - day > self.retention]:
@@ -75,24 +74,24 @@ class IncrementalModel:
                 self.newest_expired = max(day, self.newest_expired)
 
     def may_leave(self, day: date) -> bool:
-        """Say whether no older day is pending."""
+        """Return whether no older day is pending."""
         return day < min(self.pending, default=date.max)
 
     def apply(self, days: Collection[date]) -> int:
-        """Bring the table up to date with what these days hold now; give the number of rows written (R19).
+        """Update the table with what these days hold now; return the number of rows written (R19).
 
         Raises:
             LookupError: if one of the days never landed (R20) or is closed (R21). Nothing is written then.
         """
         if missing := sorted(day for day in days if day not in self.raw or self.is_closed(day)):
-            raise LookupError(f"no batch is at hand for {', '.join(map(str, missing))}")
+            raise LookupError(f"there is no batch of {', '.join(map(str, missing))}")
         written = self.merge(days)
         self.pending -= set(days)
         self.expire()
         return written
 
     def merge(self, days: Collection[date]) -> int:
-        """Write what these days change, key by key; give the number of rows written (R14, R19)."""
+        """Write what these days change, key by key; return the number of rows written (R14, R19)."""
         stored_of_days = [event for event, row in self.ods.items() if row.first_updated_at in days]
         incoming = self.incoming(stored_of_days, days)
         changed: dict[Key, list[Event]] = {}
@@ -104,9 +103,9 @@ class IncrementalModel:
         return written
 
     def incoming(self, stored_of_days: list[Event], days: Collection[date]) -> dict[Event, date]:
-        """Give the events of the batch, and those that vanished from it but are held elsewhere (R17).
+        """Return the events of the batch, and those that it has lost but another day holds (R17).
 
-        Each event comes with its least arrival day (R1).
+        The value of each event is its least arrival day (R1).
         """
         batch = [(event, day) for day in days for event in self.raw[day]]
         vanished = {event for event in stored_of_days if event not in self.raw[self.ods[event].first_updated_at]}
@@ -116,14 +115,14 @@ class IncrementalModel:
         return least
 
     def holders(self, vanished: set[Event], days: Collection[date]) -> list[tuple[Event, date]]:
-        """Find vanished events in the raw partitions of all other days, applied or not (R17)."""
+        """Return the vanished events that other days hold, applied or not, each with that day (R17)."""
         others = [day for day in self.raw if day not in days]
         return [(event, day) for day in others for event in self.raw[day] if event in vanished]
 
     def rows_of_key(
         self, key: Key, changed: list[Event], incoming: dict[Event, date], days: Collection[date]
     ) -> Iterator[tuple[Event, Stored | None]]:
-        """Re-sessionize one key from its earliest change on; None stands for an event no longer held (R14)."""
+        """Return the rows of one key from its earliest change on; None for an event that no day holds (R14)."""
         since = min(event.timestamp for event in changed)
         mine = {event for event in incoming if key_of(event) == key}
         context = set(self.context(key, since, changed))
@@ -138,12 +137,12 @@ class IncrementalModel:
         for event, start in self.one_pass(seed, first_updated_at):
             yield event, Stored(first_updated_at[event], start)
 
-    def context(self, key: Key, since: datetime, changed: list[Event]) -> list[Event]:  # noqa: ARG002 (a wrong variant bounds the right edge by it)
-        """Read the stored rows of a key from `since` on, with an open right edge (R14)."""
+    def context(self, key: Key, since: datetime, changed: list[Event]) -> list[Event]:  # noqa: ARG002 (an override uses it)
+        """Return the stored events of a key from `since` on, whatever their date (R14)."""
         return [event for event in self.ods if key_of(event) == key and event.timestamp >= since]
 
     def seed(self, key: Key, since: datetime) -> list[Event]:
-        """Read the stored actions of a key in [since - T, since); they carry their session on (R14, R15)."""
+        """Return the stored actions of a key in [since - T, since): their session may go on (R14, R15)."""
         return [
             event
             for event in self.ods
@@ -151,14 +150,14 @@ class IncrementalModel:
         ]
 
     def arrivals(self, event: Event, incoming: dict[Event, date], days: Collection[date]) -> list[date]:
-        """List the days that hold an event; a stored day that is itself re-applied does not count (R1, R17)."""
+        """Return the days that hold an event; the stored first day counts unless it is applied again (R1, R17)."""
         found = [incoming[event]] if event in incoming else []
         if event in self.ods and self.ods[event].first_updated_at not in days:
             found.append(self.ods[event].first_updated_at)
         return found
 
     def one_pass(self, seed: Collection[Event], held: Collection[Event]) -> Iterator[tuple[Event, datetime | None]]:
-        """Give each held event its session start, in the order timestamp, action first, event_id (R2 to R5)."""
+        """Return each held event with its session start, in the order timestamp, action first, event_id (R2 to R5)."""
         last: datetime | None = None
         start: datetime | None = None
         for event in sorted({*seed, *held}, key=self.order):
@@ -173,27 +172,27 @@ class IncrementalModel:
                 yield event, start if inside else None
 
     def is_action(self, event: Event) -> bool:
-        """Say whether a person did it."""
+        """Return whether an event is a user action."""
         return self.user_actions is None or event.event_id in self.user_actions
 
     def order(self, event: Event) -> tuple[datetime, bool, str]:
-        """Sort by time, at one instant the action first (R5)."""
+        """Return the sort key: time, at one instant the action first (R5)."""
         return event.timestamp, not self.is_action(event), event.event_id
 
     def within(self, last: datetime, at: datetime) -> bool:
-        """Say whether a moment is still in reach of the last action (R3, R6)."""
+        """Return whether a time is at most T after the last action (R3, R6)."""
         return at - last <= self.timeout
 
     def advances(self, event: Event) -> bool:
-        """Say whether the timeout is counted anew from this event: from actions only (R4)."""
+        """Return whether the timeout starts again at this event: at actions only (R4)."""
         return self.is_action(event)
 
     def differs(self, stored: Stored, fresh: Stored) -> bool:
-        """Say whether a stored row must be written again; NULL equals NULL and differs from all else (R19)."""
+        """Return whether a stored row must be written again; None equals None and differs from all else (R19)."""
         return stored != fresh
 
     def write(self, rows: Iterable[tuple[Event, Stored | None]]) -> int:
-        """Insert, update and delete what differs; give the number of rows written (R19)."""
+        """Insert, update and delete what differs; return the number of rows written (R19)."""
         written = 0
         for event, fresh in list(rows):
             stored = self.ods.get(event)

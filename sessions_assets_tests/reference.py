@@ -1,7 +1,7 @@
-"""The rule in plain Python: slow, short, and written from the text of the rule alone.
+"""The reference: the rule in plain Python, slow and short, written from the text of the rule alone.
 
-Every other implementation is compared with this one, so it shares no code and no idea with them: it looks
-at the whole set of events at once and knows nothing of batches, seeds or windows.
+Every other implementation is compared with this one, so it shares neither code nor approach with them: it works on the
+whole set of events at once, without batches, seeds or window functions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Event(NamedTuple):
-    """One event; its four values are its identity (R1). The timestamp is naive and means UTC (R10)."""
+    """One event; its four values are its identity (R1). The timestamp has no time zone and means UTC (R10)."""
 
     user_id: str
     event_id: str
@@ -33,14 +33,14 @@ class Row(NamedTuple):
 
 
 def is_user_action(event_id: str, user_actions: frozenset[str] | None) -> bool:
-    """Say whether a person did it; without a list of actions every event is one."""
+    """Return whether an event is a user action; without a list of actions every event is one."""
     return user_actions is None or event_id in user_actions
 
 
 def sessionize(
     events: Iterable[Event], timeout: timedelta, user_actions: frozenset[str] | None
 ) -> dict[Event, datetime | None]:
-    """Give each distinct event the start of its session, or None if it is in none (R1, R2, R4, R7)."""
+    """Return for each distinct event the start of its session, or None if it is in none (R1, R2, R4, R7)."""
     distinct = set(events)
     return {event: _session_start(event, distinct, timeout, user_actions) for event in distinct}
 
@@ -48,7 +48,7 @@ def sessionize(
 def _session_start(
     event: Event, events: set[Event], timeout: timedelta, user_actions: frozenset[str] | None
 ) -> datetime | None:
-    """Find the latest action at or before the event, then walk left while a gap is at most T (R3, R4, R5)."""
+    """Return the start: from the latest action at or before the event, go back while gaps are at most T (R3 to R5)."""
     actions = {
         other.timestamp
         for other in events
@@ -65,7 +65,7 @@ def _session_start(
 
 
 def session_id(user_id: str, product_code: str, session_start: datetime) -> str:
-    """Name a session by its key and its start (R9)."""
+    """Return the id of a session from its key and its start (R9)."""
     return f"{_escape(user_id)}#{_escape(product_code)}#{session_start.isoformat(sep=' ')}"
 
 
@@ -76,7 +76,7 @@ def _escape(text: str) -> str:
 def expected_table(
     deliveries: Mapping[date, Sequence[Event]], timeout: timedelta, user_actions: frozenset[str] | None
 ) -> list[Row]:
-    """Build the sorted table that must stand once the current delivery of every day is applied (R17, R18)."""
+    """Return the rows of ods_sessions, sorted, when the current delivery of every day is applied (R17, R18)."""
     first_updated_at = {
         event: min(day for day, held in deliveries.items() if event in held)
         for events in deliveries.values()
@@ -97,7 +97,7 @@ def expected_table(
 
 
 def refusal(event_date: date, arrival: date, lateness_days: int) -> str | None:
-    """Name the reason why a batch may not hold an event of this date, or None if it may (R11, R12, R13)."""
+    """Return the reason why a batch may not hold an event of this date, or None if it may (R11, R12, R13)."""
     if event_date < arrival - timedelta(days=lateness_days):
         return "too_late"
     if event_date > arrival + timedelta(days=1):

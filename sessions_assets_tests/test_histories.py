@@ -1,7 +1,7 @@
-"""Theorem R18 on real Delta tables: hundreds of random histories, packed into few runs, agree with the plain model.
+"""R18 on real Delta tables: hundreds of random histories, packed into few runs, give the same rows as the model.
 
-The model is compared with the rule in its own tests; here once more at the end. Beside the rows, the number of rows
-written must agree: a run that writes what did not change gives the right table too (R19).
+The tests of the model compare it with the rule; here the table is compared with the rule once more at the end. The
+number of rows written must agree as well: rewriting unchanged rows would give the right table too (R19).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +36,7 @@ from sessions_assets_tests.tables import stored_rows, write_batches
 
 
 class Comparison:
-    """One lake and one model that see the same packed histories."""
+    """One lake and one model with the same packed histories."""
 
     def __init__(self, lake: Lake, landing: Path, timeout: timedelta, retention: timedelta = timedelta.max) -> None:
         self.lake, self.landing, self.rule = lake, landing, SessionRule(timeout, USER_ACTIONS)
@@ -44,7 +44,7 @@ class Comparison:
         self.accepted: dict[date, list[Event]] = {}
 
     def land(self, batches: dict[date, list[Event]]) -> None:
-        """Let the same batches arrive on both sides, in one run; those of closed days are refused (R21)."""
+        """Land the same batches in the lake and the model, in one run; those of closed days are refused (R21)."""
         delivered = {day: events for day, events in batches.items() if not self.model.is_closed(day)}
         if closed := batches.keys() - delivered.keys():
             with pytest.raises(ClosedDayError):
@@ -58,13 +58,13 @@ class Comparison:
             self.model.land(day, events)
 
     def apply(self, days: tuple[date, ...]) -> None:
-        """Apply these days on both sides: as many rows are written, and the same stand afterwards."""
+        """Apply these days in both: the same number of rows is written, and the tables are equal afterwards."""
         written = sum(apply(self.lake.spark, self.lake, list(days), self.rule).rows.values())
         assert written == self.model.apply(days), days
         assert stored_rows(self.lake) == sorted(self.rows_of_the_model()), days
 
-    def tend(self) -> None:
-        """Expire and compact; the same days are closed on both sides, and the rows stay what they are."""
+    def maintain(self) -> None:
+        """Expire and compact; the same days are closed in both, and the rows do not change."""
         maintain.expire(self.lake.spark, self.lake, self.model.retention)
         maintain.compact(self.lake.spark, self.lake, LATENESS_DAYS)
         self.model.expire()
@@ -76,13 +76,13 @@ class Comparison:
         assert stored_rows(self.lake) == sorted(self.rows_of_the_model())
 
     def inspect(self) -> None:
-        """Nothing is wrong in what the runs have left: in the whole table, and on any day."""
+        """The checks find nothing wrong after the runs: in the whole table, and on each day."""
         assert inspect_all(self.lake.spark, self.lake, self.rule).broken == {}
         found = inspect(self.lake.spark, self.lake, sorted(self.accepted), self.rule)
         assert {day: inspection.broken for day, inspection in found.items() if inspection.broken} == {}
 
     def rows_of_the_model(self) -> Iterator[Row]:
-        """Give what the model stores, in the columns of the table."""
+        """Return what the model stores, in the columns of the table."""
         for event, row in self.model.ods.items():
             session = row.session_start and session_id(event.user_id, event.product_code, row.session_start)
             yield Row(
@@ -91,7 +91,7 @@ class Comparison:
             )  # fmt: skip
 
     def rows_of_the_rule(self) -> list[Row]:
-        """Give what the rule says of all current deliveries."""
+        """Return the rows that the reference computes from all current deliveries."""
         by_key: dict[tuple[str, str], dict[date, list[Event]]] = {}
         for day, events in self.accepted.items():
             for event in events:
@@ -103,19 +103,19 @@ Applies = Callable[[Random, Iterable[date]], Iterable[Step]]
 
 
 def in_halves(rng: Random, days: Iterable[date]) -> list[Step]:
-    """Apply the days in two runs: quick, and still in any order."""
+    """Apply the days in two runs, in any order: few runs, so it is quick."""
     listed = sorted(days)
     rng.shuffle(listed)
     return [Apply(tuple(some)) for some in (listed[::2], listed[1::2]) if some]
 
 
 def one_by_one(rng: Random, days: Iterable[date]) -> list[Step]:
-    """Apply each day in a run of its own, so that most of the time some are pending."""
+    """Apply each day in a run of its own, so that some days are pending most of the time."""
     return [Apply((day,)) for day in rng.sample(sorted(days), len(list(days)))]
 
 
 def play(comparison: Comparison, rng: Random, histories: int, applies: Applies) -> None:
-    """Late, twice, out of order, re-delivered and corrected (R17, R18, R19)."""
+    """Play histories of late, repeated, out-of-order, re-delivered and corrected batches (R17, R18, R19)."""
     packed = pack([random_history(rng, comparison.rule.timeout, rounds=2) for _ in range(histories)])
     for delivered in packed:
         comparison.land(delivered)
@@ -123,7 +123,7 @@ def play(comparison: Comparison, rng: Random, histories: int, applies: Applies) 
             assert isinstance(step, Apply)
             comparison.apply(step.days)
             if comparison.model.retention < timedelta.max:
-                comparison.tend()
+                comparison.maintain()
     assert stored_rows(comparison.lake) == comparison.rows_of_the_rule()
     comparison.inspect()
     version = comparison.lake.version(ODS_SESSIONS)
@@ -141,7 +141,7 @@ def test_packed_histories_agree_with_the_model(lake: Lake, tmp_path: Path) -> No
 def test_many_packed_histories_agree_with_the_model(
     timeout: timedelta, seed: int, number_of_histories: int, lake: Lake, tmp_path: Path
 ) -> None:
-    """In single days and ranges; chains of actions that outlast the window among them; other ones each time."""
+    """By single days and ranges; with sessions longer than the lateness window; from another seed each time."""
     rng = Random(seed)  # noqa: S311 - the report names the seed
     play(Comparison(lake, tmp_path / "landing", timeout), rng, number_of_histories // 50, random_applies)
 
@@ -150,7 +150,7 @@ def test_many_packed_histories_agree_with_the_model(
 def test_expiry_and_compaction_between_the_runs_change_nothing(
     seed: int, number_of_histories: int, lake: Lake, tmp_path: Path
 ) -> None:
-    """Raw days leave after a day or two, dates are compacted, old days come late: the table stays right (R21)."""
+    """Raw days expire after a day or two, dates are compacted, old days arrive late: the table stays right (R21)."""
     rng = Random(seed)  # noqa: S311 - the report names the seed
     comparison = Comparison(lake, tmp_path / "landing", timedelta(hours=6), retention=timedelta(days=2))
     play(comparison, rng, number_of_histories // 100, one_by_one)

@@ -1,13 +1,9 @@
-"""What late, repeated, withdrawn and corrected deliveries change of stored sessions: named cases, on real Delta.
-
-All cases share the runs of one lake, each under its own user: the arrival days of `SCRIPT`, one run for each.
-"""
+"""What late, repeated, withdrawn and corrected deliveries change of stored sessions, and which runs are refused."""
 
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,125 +17,31 @@ from sessions_assets.pipeline.apply import apply, commit, compute, landed_batch,
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
+from sessions_assets_tests.incremental_cases import (
+    CASES,
+    DAY_0_AGAIN,
+    DAY_2,
+    LATE,
+    SCRIPT,
+    as_text,
+    batch,
+    deliver,
+)
 from sessions_assets_tests.lakes import Lake
-from sessions_assets_tests.reference import Event, Row
+from sessions_assets_tests.reference import Row
 from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches
-
-# Day 2 comes after day 3; then days 3 and 0 are delivered again.
-SCRIPT = (0, 1, 3, 2, 3, 0)
-FIRST, LATE, DAY_3, DAY_2, DAY_3_AGAIN, DAY_0_AGAIN = range(len(SCRIPT))
-
-Batches = dict[int, list[Event]]
-# After a run: of each event in time order its id and the clock time at which its session starts.
-Expected = dict[int, str]
-
-CASES: dict[str, tuple[Batches, Expected]] = {
-    "late action joins two sessions": (
-        {FIRST: [event("a", "10:00"), event("b", "10:08")], LATE: [event("c", "10:04")]},
-        {FIRST: "a 10:00, b 10:08", LATE: "a 10:00, c 10:00, b 10:00"},
-    ),
-    "late action extends to the left and renames": (
-        {FIRST: [event("b", "10:00"), event("x", "10:02")], LATE: [event("a", "09:57")]},
-        {FIRST: "b 10:00, x 10:00", LATE: "a 09:57, b 09:57, x 09:57"},
-    ),
-    "late action extends to the right": (
-        {FIRST: [event("a", "10:00"), event("x", "10:07")], LATE: [event("b", "10:04")]},
-        {FIRST: "a 10:00, x -", LATE: "a 10:00, b 10:00, x 10:00"},
-    ),
-    "late native changes nothing else": (
-        {FIRST: [event("a", "10:00"), event("b", "10:06")], LATE: [event("x", "10:04"), event("x", "10:30")]},
-        {LATE: "a 10:00, x 10:00, b 10:06, x -"},
-    ),
-    "late action gives empty rows a session": (
-        {FIRST: [event("x", "10:00"), event("y", "10:02")], LATE: [event("a", "09:59")]},
-        {FIRST: "x -, y -", LATE: "a 09:59, x 09:59, y 09:59"},
-    ),
-    "late action of another product changes nothing": (
-        {FIRST: [event("a", "10:00"), event("b", "10:08")], LATE: [event("c", "10:04", product="II")]},
-        {LATE: "a 10:00, c 10:04, b 10:08"},
-    ),
-    "late action joins over midnight, beyond its own date": (
-        {FIRST: [event("a", "23:56"), event("b", "00:04", 1), event("x", "00:08", 1)], LATE: [event("c", "00:00", 1)]},
-        {FIRST: "a 23:56, b 00:04, x 00:04", LATE: "a 23:56, c 23:56, b 23:56, x 23:56"},
-    ),
-    "late action between far sessions opens one": (
-        {FIRST: [event("a", "10:00"), event("b", "12:00")], LATE: [event("c", "11:00")]},
-        {LATE: "a 10:00, c 11:00, b 12:00"},
-    ),
-    "duplicate across batches": (
-        {FIRST: [event("a", "10:00")], LATE: [event("a", "10:00")]},
-        {LATE: "a 10:00"},
-    ),
-    "out-of-order arrival days": (
-        {DAY_3: [event("b", "10:04", 2), event("x", "10:08", 2)], DAY_2: [event("a", "10:00", 2)]},
-        {DAY_3: "b 10:04, x 10:04", DAY_2: "a 10:00, b 10:00, x 10:00"},
-    ),
-    "out-of-order arrival days, joined beyond the date of the later run": (
-        {DAY_3: [event("b", "00:03", 3), event("x", "00:06", 3)], DAY_2: [event("a", "23:59", 2)]},
-        {DAY_3: "b 00:03, x 00:03", DAY_2: "a 23:59, b 23:59, x 23:59"},
-    ),
-    "re-delivered batch without a row splits a session": (
-        {
-            DAY_3: [event("a", "10:00", 3), event("b", "10:04", 3), event("c", "10:08", 3), event("x", "10:09", 3)],
-            DAY_3_AGAIN: [event("a", "10:00", 3), event("c", "10:08", 3), event("x", "10:09", 3)],
-        },
-        {DAY_3: "a 10:00, b 10:00, c 10:00, x 10:00", DAY_3_AGAIN: "a 10:00, c 10:08, x 10:08"},
-    ),
-    "re-delivered batch without a row shrinks a session from the left": (
-        {DAY_3: [event("a", "10:00", 3), event("b", "10:04", 3)], DAY_3_AGAIN: [event("b", "10:04", 3)]},
-        {DAY_3: "a 10:00, b 10:00", DAY_3_AGAIN: "b 10:04"},
-    ),
-    "re-delivered batch without its action leaves natives empty": (
-        {DAY_3: [event("a", "10:00", 3), event("x", "10:02", 3)], DAY_3_AGAIN: [event("x", "10:02", 3)]},
-        {DAY_3: "a 10:00, x 10:00", DAY_3_AGAIN: "x -"},
-    ),
-    "re-delivered batch that is empty removes all it brought": (
-        {DAY_3: [event("a", "10:00", 3), event("x", "10:02", 3)], DAY_3_AGAIN: []},
-        {DAY_3: "a 10:00, x 10:00", DAY_3_AGAIN: ""},
-    ),
-    "re-delivered batch corrects a time": (
-        {
-            DAY_3: [event("a", "10:00", 3), event("b", "10:04", 3)],
-            DAY_3_AGAIN: [event("a", "10:00", 3), event("b", "11:04", 3)],
-        },
-        {DAY_3: "a 10:00, b 10:00", DAY_3_AGAIN: "a 10:00, b 11:04"},
-    ),
-    "re-delivered batch, row also in another batch, stays": (
-        {
-            FIRST: [event("a", "10:00"), event("b", "10:04")],
-            LATE: [event("b", "10:04")],
-            DAY_2: [event("b", "10:04")],
-            DAY_0_AGAIN: [event("a", "10:00")],
-        },
-        {DAY_2: "a 10:00, b 10:00", DAY_0_AGAIN: "a 10:00, b 10:00"},
-    ),
-    "a row absent from a later batch stays": (
-        {FIRST: [event("a", "10:00"), event("b", "10:04")], LATE: [event("a", "10:00")]},
-        {LATE: "a 10:00, b 10:00"},
-    ),
-}
-
-
-def batch(position: int) -> list[Event]:
-    """Put the batches of all cases together; a case that says nothing of a second delivery repeats its first."""
-    first = SCRIPT.index(SCRIPT[position])
-    return [
-        row._replace(user_id=name)
-        for name, (batches, _) in CASES.items()
-        for row in batches.get(position, batches.get(first, []))
-    ]
 
 
 @dataclass
 class History:
-    """A lake and its landing after the script, and the table after each run of it."""
+    """A lake and its landing after all runs of the script, and the rows of the table after each run."""
 
     spark: SparkSession
     folder: Path
     tables: list[list[Row]]
 
     def copy(self, target: Path) -> Lake:
-        """Give a test a lake of its own to go on with."""
+        """Return a copy of the lake that a test may change."""
         shutil.copytree(self.folder / "lake", target)
         return Lake(self.spark, str(target))
 
@@ -156,22 +58,10 @@ def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Hi
     return History(spark, folder, tables)
 
 
-def deliver(lake: Lake, landing: Path, arrival: date, events: Sequence[Event]) -> None:
-    write_batches(landing, {arrival: events})
-    land(lake.spark, lake, Landing(str(landing)), [arrival], LATENESS_DAYS)
-
-
-def written_out(rows: list[Row]) -> str:
-    """Write rows as the cases do."""
-    rows = sorted(rows, key=lambda row: (row.timestamp, row.event_id))
-    starts = ["-" if row.session_start is None else f"{row.session_start:%H:%M}" for row in rows]
-    return ", ".join(f"{row.event_id} {start}" for row, start in zip(rows, starts, strict=True))
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_case(name: str, history: History) -> None:
     expected = CASES[name][1]
-    found = {run: written_out([row for row in history.tables[run] if row.user_id == name]) for run in expected}
+    found = {run: as_text([row for row in history.tables[run] if row.user_id == name]) for run in expected}
     assert found == expected
 
 
@@ -193,11 +83,11 @@ def test_first_updated_at_is_the_least_day_that_holds_the_event(
 
 
 def test_numbers_of_a_run(lake: Lake, tmp_path: Path) -> None:
-    """Rows inserted, changed and removed, and what became of the sessions, are what the run did."""
+    """A run returns how many rows it inserted, changed and removed, and how many sessions had which outcome."""
     users = {"join": "a", "left": "b", "right": "a", "tie": "b", "split": "a", "long": "a", "long join": "a"}
     first = [event(action, "10:00", user=user) for user, action in users.items()]
     first += [event("b", "10:08", user="join"), event("b", "10:04", user="split"), event("c", "10:08", user="split")]
-    # Their later rows lie further than T behind the start.
+    # Sessions longer than T: their later rows are more than T after the start.
     first += [event("a", clock, user="long") for clock in ("10:04", "10:08")]
     first += [event("a", clock, user="long join") for clock in ("10:04", "10:08", "10:16")]
     deliver(lake, tmp_path / "landing", day(0), [*first, first[0]])
@@ -230,7 +120,7 @@ def test_numbers_of_a_run(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_session_longer_than_the_window_keeps_its_id(lake: Lake, tmp_path: Path) -> None:
-    """A chain of actions over nine days is one session, found again through its last action alone (R15)."""
+    """A chain of actions over nine days is one session: its last action alone leads to its start (R15)."""
     chain = [event("a", "23:00", number) for number in range(9)]
     rule = SessionRule(timeout=timedelta(hours=24))
     batches = {day(number): [chain[number]] for number in range(9)}
@@ -242,7 +132,7 @@ def test_session_longer_than_the_window_keeps_its_id(lake: Lake, tmp_path: Path)
 
 
 def test_same_batch_twice_makes_no_new_version(history: History, tmp_path: Path) -> None:
-    """Landing and applying a day again leaves ods_sessions as it is, to the version (R19)."""
+    """Landing and applying a day again makes no new version of ods_sessions (R19)."""
     lake = history.copy(tmp_path / "lake")
     before = lake.version(ODS_SESSIONS)
     deliver(lake, tmp_path / "landing", day(0), batch(DAY_0_AGAIN))
@@ -258,8 +148,7 @@ def test_a_day_that_was_not_delivered_is_refused(lake: Lake) -> None:
 
 
 def test_a_day_that_was_not_delivered_is_left_out_of_a_range(history: History, tmp_path: Path) -> None:
-    lake = history.copy(tmp_path / "lake")
-    assert list(apply(lake.spark, lake, [day(3), day(4)], SessionRule()).days) == [day(3)]
+    assert list(apply(history.copy(tmp_path / "lake"), [day(3), day(4)], SessionRule()).days) == [day(3)]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +162,7 @@ def test_a_day_that_was_not_delivered_is_left_out_of_a_range(history: History, t
 def test_another_rule_is_refused_before_anything_is_written(
     rule: SessionRule, message: str, history: History, tmp_path: Path
 ) -> None:
-    """The table remembers timeout and actions (R22)."""
+    """The table records the timeout and the actions that it was built with (R22)."""
     lake = history.copy(tmp_path / "lake")
     before = lake.version(ODS_SESSIONS)
     with pytest.raises(LakeError, match=message):
@@ -282,7 +171,7 @@ def test_another_rule_is_refused_before_anything_is_written(
 
 
 def test_a_raw_partition_that_is_not_the_landed_one_is_refused(history: History, tmp_path: Path) -> None:
-    """Rows of a raw day that went missing are never taken for rows that the batch lost."""
+    """Rows missing from a raw partition are not taken for rows that a new batch of the day left out."""
     lake = history.copy(tmp_path / "lake")
     lake.replace_days(RAW_EVENTS, [day(0)], lake.read_days(RAW_EVENTS, [day(0)]).where("event_id = 'a'"))
     with pytest.raises(LakeError, match=r"raw_events holds \d+ rows of 2025-03-10, but its landing had \d+"):
@@ -292,7 +181,7 @@ def test_a_raw_partition_that_is_not_the_landed_one_is_refused(history: History,
 
 @pytest.mark.long
 def test_a_second_writer_is_noticed(history: History, tmp_path: Path) -> None:
-    """A commit between reading the stored rows and writing the changes is never built upon (R18)."""
+    """A run fails if another one commits between its reading and its commit (R18)."""
     lake = history.copy(tmp_path / "lake")
     deliver(lake, tmp_path / "landing", day(4), [event("a", "10:00", 4)])
     deliver(lake, tmp_path / "landing", day(5), [event("b", "10:04", 4)])
@@ -303,11 +192,11 @@ def test_a_second_writer_is_noticed(history: History, tmp_path: Path) -> None:
         commit(lake.spark, lake, plan, changes)
     assert lake.ledger.entries([day(4)])[day(4)].applied_at is None
     apply(lake.spark, lake, [day(4)], SessionRule())
-    assert written_out([row for row in stored_rows(lake) if row.user_id == "u"]) == "a 10:00, b 10:00"
+    assert as_text([row for row in stored_rows(lake) if row.user_id == "u"]) == "a 10:00, b 10:00"
 
 
 def test_no_merge_copies_a_row_that_does_not_change(history: History) -> None:
-    """Changed rows are marked by deletion vectors; the rest of their files stays as it is (R19)."""
+    """Changed rows are marked in deletion vectors; the other rows of their files are not written again (R19)."""
     table = DeltaTable.forPath(history.spark, str(history.folder / "lake" / "ods_sessions"))
     merges = table.history().where("operation = 'MERGE'").select("operationMetrics", "operationParameters").collect()
     assert len(merges) == len(SCRIPT)
@@ -317,10 +206,10 @@ def test_no_merge_copies_a_row_that_does_not_change(history: History) -> None:
 
 
 def test_a_folder_may_have_any_letters(spark: SparkSession, tmp_path: Path) -> None:
-    """A file is found again by its address, in which Spark writes spaces and letters of other languages otherwise."""
+    """A row address names a file as Spark encodes it, with spaces and non-ASCII letters escaped."""
     lake = Lake(spark, str(tmp_path / "my lä ke"))
     deliver(lake, tmp_path / "landing", day(0), [event("a", "10:04"), event("b", "10:08")])
     apply(lake.spark, lake, [day(0)], SessionRule())
     deliver(lake, tmp_path / "landing", day(1), [event("c", "10:00")])
     assert apply(lake.spark, lake, [day(1)], SessionRule()).rows == {"inserted": 1, "changed": 2, "removed": 0}
-    assert written_out(stored_rows(lake)) == "c 10:00, a 10:00, b 10:00"
+    assert as_text(stored_rows(lake)) == "c 10:00, a 10:00, b 10:00"

@@ -1,4 +1,4 @@
-"""The reference is checked by numbers written by hand; everything else is checked by the reference."""
+"""The reference against values written by hand; all other code is compared with the reference."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -16,17 +16,17 @@ LATE_ARRIVAL = date(2025, 3, 21)
 
 
 def at(clock: str) -> datetime:
-    """Read a time of the day 2025-03-18, or a full date and time."""
+    """Return a time of the day 2025-03-18, or of a full date and time."""
     return datetime.fromisoformat(clock if " " in clock else f"2025-03-18 {clock}")
 
 
 def event(name: str, clock: str, user: str = "1", product: str = "I") -> Event:
-    """Write an event in one short line."""
+    """Return an event with only the values that matter."""
     return Event(user, name, product, at(clock))
 
 
 def row(name: str, clock: str, start: str | None, arrival: date = ARRIVAL) -> Row:
-    """Write an expected row of user 1 and product I in one short line."""
+    """Return an expected row of user 1 and product I."""
     return Row(
         user_id="1",
         event_id=name,
@@ -121,7 +121,7 @@ CASES = [
 
 
 def read(case: str) -> dict[Event, datetime | None]:
-    """Read a case: events with the session start expected of each, `-` for none."""
+    """Return the events of a case, each with its expected session start; `-` stands for none."""
     expected: dict[Event, datetime | None] = {}
     for part in case.split(", "):
         left, start = part.split(" -> ")
@@ -195,7 +195,7 @@ def test_refusal(event_date: date, expected: str | None) -> None:
         pytest.param(
             {LATE_ARRIVAL: [event("a", "10:00:00")], ARRIVAL: [event("a", "10:00:00")]},
             [row("a", "10:00:00", "10:00:00")],
-            id="of two days that hold an event the least counts, in whatever order they come",
+            id="of two days that hold an event the least counts, in any order of arrival",
         ),
     ],
 )
@@ -206,13 +206,13 @@ def test_identity(deliveries: Mapping[date, Sequence[Event]], expected: list[Row
 @settings(deadline=None)
 @given(st.sampled_from(TIMEOUTS).flatmap(lambda timeout: st.tuples(st.just(timeout), populations(timeout))))
 def test_an_event_has_a_session_exactly_if_a_session_interval_covers_it(case: tuple[timedelta, list[Event]]) -> None:
-    """R2 speaks of closed intervals, R4 of the latest action: both say the same."""
+    """R2 defines sessions as closed intervals, R4 by the latest action: the two definitions agree."""
     timeout, events = case
     for one, start in sessionize(events, timeout, USER_ACTIONS).items():
         key = (one.user_id, one.product_code)
         actions = sorted(e.timestamp for e in events if (e[0], e[2]) == key and e.event_id in USER_ACTIONS)
         covers: list[tuple[datetime, datetime]] = []
-        for moment in actions:
-            first = covers.pop()[0] if covers and moment <= covers[-1][1] else moment
-            covers.append((first, moment + timeout))
+        for action in actions:
+            first = covers.pop()[0] if covers and action <= covers[-1][1] else action
+            covers.append((first, action + timeout))
         assert [first for first, end in covers if first <= one.timestamp <= end] == ([start] if start else [])

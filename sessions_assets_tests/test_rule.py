@@ -1,4 +1,4 @@
-"""The rule on whole sets of events: each named case has its sessions written out."""
+"""The rule on whole sets of events: named cases with their sessions, and random sets against the reference."""
 
 from datetime import timedelta
 from random import Random
@@ -39,7 +39,7 @@ CASES: dict[str, Case] = {
         [None, "10:00:00", "10:00:00"],
     ),
     "same instant: action and native": (
-        # "A-native" sorts before "a": it is the kind that decides, not the name.
+        # "A-native" sorts before "a": the kind of event decides, not its id.
         [event("A-native", "10:00"), event("a", "10:00")],
         ["10:00:00", "10:00:00"],
     ),
@@ -93,7 +93,7 @@ def test_case(name: str, computed: dict[str, list[Row]]) -> None:
 
 
 def test_every_column_of_a_row(spark: SparkSession) -> None:
-    """Ids are kept exactly and escaped in the session id, which has a fraction only when there is one (R7, R9)."""
+    """User and product are kept exactly, and escaped in the session id; its fraction is omitted if zero (R7, R9)."""
     events = [
         (event("a", "23:59:59.000010", user="00#7%", product="I#I"), day(3)),
         (event("x", "00:00:00", 1, user="00#7%", product="I#I"), day(1)),
@@ -119,7 +119,7 @@ def test_every_event_is_an_action_under_a_star(spark: SparkSession) -> None:
 
 @pytest.mark.parametrize("timeout", [*TIMEOUTS, timedelta(seconds=1799, microseconds=999_999)], ids=str)
 def test_random_sets_agree_with_the_reference(spark: SparkSession, timeout: timedelta) -> None:
-    """Hundreds of dense random sets, packed into one job: Spark computes what the plain reference does."""
+    """Hundreds of dense random sets, packed into one Spark job, have the sessions of the reference."""
     deliveries = {
         f"h{seed}": [row._replace(user_id=f"h{seed}") for row in random_events(Random(seed), timeout)]  # noqa: S311
         for seed in range(200)

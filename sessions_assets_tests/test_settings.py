@@ -1,5 +1,6 @@
-"""The environment: every variable with its default, and one clear error for a value that makes no sense."""
+"""The settings: every variable with its default, and one clear error for an invalid value."""
 
+from dataclasses import fields
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -21,8 +22,22 @@ def test_defaults_work_in_a_fresh_clone() -> None:
     )
 
 
+class Environment(dict[str, str]):
+    """Environment variables that record which of them are read."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+
+    def get(self, variable: str, default: str = "") -> str:  # type: ignore[override]
+        """Return the value of a variable, and record its name."""
+        self.asked.add(variable)
+        return super().get(variable, default)
+
+
 def test_every_variable_is_read() -> None:
-    assert Settings.from_environment(
+    """This test sets every variable that is read, and no setting keeps its default."""
+    environment = Environment(
         {
             "SESSIONS_LANDING": "s3://bucket/in",
             "SESSIONS_LAKE": "/lake",
@@ -30,18 +45,28 @@ def test_every_variable_is_read() -> None:
             "SESSIONS_TIMEOUT_SECONDS": "1799.999999",
             "SESSIONS_USER_ACTIONS": "click, tap",
             "SESSIONS_LATENESS_DAYS": "7",
+            "SESSIONS_QUARANTINE_WARN_SHARE": "0.5",
+            "SESSIONS_LATE_WARN_SHARE": "1",
+            "SESSIONS_DUE_HOUR": "23",
             "SPARK_MASTER": "spark://host:7077",
             "SPARK_DRIVER_MEMORY": "512m",
             "AWS_ENDPOINT_URL": "http://minio:9000/",
             "AWS_REGION": "eu-central-1",
         }
-    ) == Settings(
+    )
+    settings = Settings.from_environment(environment)
+    assert environment.asked == environment.keys()
+    assert [field.name for field in fields(Settings) if getattr(settings, field.name) == field.default] == []
+    assert settings == Settings(
         landing="s3://bucket/in",
         lake="/lake",
         first_day=date(2024, 2, 29),
         timeout=timedelta(seconds=1799, microseconds=999_999),
         user_actions=frozenset({"click", "tap"}),
         lateness_days=7,
+        quarantine_warn_share=0.5,
+        late_warn_share=1.0,
+        due_hour=23,
         spark_master="spark://host:7077",
         driver_memory="512m",
         s3_endpoint="http://minio:9000",
@@ -72,15 +97,18 @@ def test_a_star_makes_every_event_an_action() -> None:
         ("SESSIONS_USER_ACTIONS", "a,*"),
         ("SESSIONS_LATENESS_DAYS", "-1"),
         ("SESSIONS_LATENESS_DAYS", "5.5"),
+        ("SESSIONS_QUARANTINE_WARN_SHARE", "1.5"),
+        ("SESSIONS_LATE_WARN_SHARE", "20%"),
+        ("SESSIONS_DUE_HOUR", "24"),
     ],
 )
-def test_a_value_without_sense_is_named(variable: str, value: str) -> None:
+def test_an_invalid_value_is_named(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable}='.*': expected"):
         Settings.from_environment({variable: value})
 
 
 def test_the_jvm_starts_from_the_archive_of_classes_if_there_is_one(tmp_path: Path) -> None:
-    """Without one it starts as ever: an archive only saves time."""
+    """Without an archive it starts with the same options otherwise: an archive only saves time."""
     assert java_options(tmp_path) == ["-Duser.timezone=UTC", "-XX:+UseParallelGC"]
     (tmp_path / "classes.jsa").touch()
     assert java_options(tmp_path)[2] == f'"-XX:SharedArchiveFile={tmp_path}/classes.jsa"'

@@ -1,7 +1,7 @@
-"""Damaged tables: each kind of damage is found, on its day, and nothing else is.
+"""Damaged tables: each kind of damage is found, on its day, and nothing else is found.
 
-Each case has an arrival day and a user of its own in one lake. Its rows are damaged after the days were applied; then
-all days are inspected at once, as in a range run.
+Each case has its own arrival day and user in one lake. Its rows are damaged after the days were applied; then all days
+are inspected at once, as in a range run. What the checks find of a wrong rule is tested in `test_mutations`.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ Damage = Callable[[dict[str, Row]], Iterable[Row]]
 
 
 def moved(row: Row, clock: str) -> Row:
-    """Put a row into the session that starts at this time of its arrival day."""
+    """Return a row in the session that starts at this time of its arrival day."""
     start = at(clock, (row.first_updated_at - day(0)).days)
     return row._replace(session_start=start, session_id=session_id(row.user_id, row.product_code, start))
 
@@ -57,7 +57,7 @@ def never_delivered(rows: dict[str, Row]) -> list[Row]:
     return [*rows.values(), *[rows["y"]._replace(event_id="z", timestamp=rows["y"].timestamp + s) for s in seconds]]
 
 
-# What is done to the rows of a day, and which events break what afterwards.
+# How the rows of a day are damaged, and by check the events that fail it afterwards.
 CASES: dict[str, tuple[Damage, dict[str, str]]] = {
     "nothing": (lambda rows: rows.values(), {}),
     "a row twice": (lambda rows: [*rows.values(), rows["a"]], {"one_row_per_event": "a"}),
@@ -114,14 +114,14 @@ DAY_OF = {name: day(number) for number, name in enumerate(CASES)}
 
 @dataclass
 class Damaged:
-    """The lake, and what was found in it."""
+    """The damaged lake, and what was found in it."""
 
     lake: Lake
     found: dict[date, Inspection]
 
 
 def replace_rows(lake: Lake, rows: Iterable[Row]) -> None:
-    """Put these rows in the place of the whole table."""
+    """Replace all rows of ods_sessions."""
     aware = [
         row._replace(
             timestamp=row.timestamp.replace(tzinfo=UTC),
@@ -153,7 +153,7 @@ def damaged(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Da
 
 @pytest.mark.parametrize("name", CASES)
 def test_damage_is_found_on_its_day(damaged: Damaged, name: str) -> None:
-    """How many rows of each kind, and up to five of them."""
+    """The number of rows that fail each check is right, and up to five of them are shown."""
     found, expected = damaged.found[DAY_OF[name]], CASES[name][1]
     assert found.broken == {kind: len(events) for kind, events in expected.items()}
     shown = {kind: "".join(sorted(row["event_id"] for row in rows)) for kind, rows in found.examples.items()}

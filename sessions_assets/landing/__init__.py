@@ -1,1 +1,1 @@
-"""Batches as they lie, and as rows of strings. No Delta, no Dagster."""
+"""Batches: how their files are found, and how they become rows of strings. No Delta, no Dagster."""

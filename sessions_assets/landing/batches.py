@@ -1,7 +1,7 @@
-"""The landing: where batches lie, which files a batch has, and whether they changed.
+"""Batches in the landing: where they are, which files each has, and whether these have changed.
 
-Knows file names, on any file system that fsspec knows. Must not know what is in a file, Spark, the Delta tables or
-Dagster: listing starts no JVM.
+Knows file names, on any file system of fsspec. Must not know what is in a file, Spark, the Delta tables or Dagster:
+to list batches starts no JVM.
 Source of the rules: R20 (empty and missing).
 """
 
@@ -25,18 +25,18 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class DeliveryError(Exception):
-    """A batch that cannot be taken: missing, unreadable, ambiguous, or without a column. Says path and cause."""
+    """A batch that is missing, unreadable, ambiguous, or lacks a column. The message names path and cause."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One batch as it lies in the landing.
+    """One batch in the landing.
 
     Attributes:
         day: arrival day.
-        source: the file or folder, below the landing.
-        files: the files with events, as full addresses.
-        fingerprint: changes whenever a file of the batch does.
+        source: name of the file or folder in the landing.
+        files: full addresses of the files with events.
+        fingerprint: changes whenever a file of the batch changes.
     """
 
     day: date
@@ -46,12 +46,12 @@ class Delivery:
 
     @property
     def is_folder(self) -> bool:
-        """Tell whether the files lie in a folder named by the day."""
+        """Return whether the batch is a folder named by the day."""
         return not self.source.endswith(FORMATS)
 
 
 class Landing:
-    """A folder or bucket prefix with batches named by their arrival day.
+    """The folder or bucket prefix that holds the batches, each named by its arrival day.
 
     Args:
         root: a folder or an address such as `s3://bucket/prefix`.
@@ -63,16 +63,16 @@ class Landing:
         self._files, self._root = url_to_fs(root, **storage.for_fsspec(root))
 
     def address(self, name: str = "") -> str:
-        """Give the full address of a name in the landing."""
+        """Return the full address of a name in the landing."""
         return str(self._files.unstrip_protocol("/".join(part for part in (self._root, name) if part)))
 
     def missing(self, day: date) -> str:
-        """Say where a batch of this day was looked for (R20)."""
+        """Return the message that names where a batch of this day was looked for (R20)."""
         return f"no batch of {day} in {self.address()}: expected {self._expected(day)}"
 
     def open(self, file: str) -> AbstractContextManager[IO[bytes]]:
         """Open a file of a batch by its address."""
-        # What fsspec opens on S3 reads no line of a limited length.
+        # A file that fsspec opens on S3 cannot read a line with a limit of its length.
         return io.BufferedReader(self._files.open(file, "rb"))
 
     @staticmethod
@@ -80,10 +80,10 @@ class Landing:
         return f"{day}[{'|'.join(FORMATS)}] or a folder {day}/"
 
     def find(self, days: Collection[date]) -> dict[date, Delivery]:
-        """Find the batches of these days; a day without one is left out.
+        """Return the batches of these days; a day without one is left out.
 
         Raises:
-            DeliveryError: no landing, two batches of one day, or a folder with something else in it.
+            DeliveryError: no landing, two batches of one day, or a folder with anything but files of events.
         """
         found, problems = self.look(days)
         for problem in problems.values():
@@ -91,9 +91,9 @@ class Landing:
         return found
 
     def look(self, days: Collection[date]) -> tuple[dict[date, Delivery], dict[date, DeliveryError]]:
-        """Find the batches of these days, and the days whose batch cannot be taken, with the reason.
+        """Return the batches of these days, and the error of each day whose batch cannot be used.
 
-        Lists the landing once, and each of these days that is a folder.
+        The landing is listed once, and so is the folder of each day that has one.
 
         Raises:
             DeliveryError: there is no landing.
@@ -121,16 +121,16 @@ class Landing:
             raise DeliveryError(f"{self.address(name)} {problem}, or {self._expected(day)}")
         files = self._parts(name) if is_folder else [entry]
         addresses = tuple(str(self._files.unstrip_protocol(file["name"])) for file in files)
-        marks = [f"{PurePosixPath(f['name']).name} {f['size']} {_version(f)}" for f in files]
-        return Delivery(day, name, addresses, hashlib.sha256("\n".join(marks).encode()).hexdigest()[:32])
+        versions = [f"{PurePosixPath(f['name']).name} {f['size']} {_version(f)}" for f in files]
+        return Delivery(day, name, addresses, hashlib.sha256("\n".join(versions).encode()).hexdigest()[:32])
 
     def _parts(self, folder: str) -> list[Mapping[str, Any]]:
         entries = self._list(f"{self._root}/{folder}")
-        # Spark and Hadoop mark folders with hidden files such as _SUCCESS and .part-0.crc.
+        # Spark and Hadoop leave hidden files such as _SUCCESS and .part-0.crc.
         parts = [e for e in entries if not PurePosixPath(e["name"]).name.startswith(("_", "."))]
-        strange = [e["name"] for e in parts if e["type"] == "directory" or not e["name"].endswith(FORMATS)]
-        if strange or not parts:
-            problem = f"holds {PurePosixPath(strange[0]).name}" if strange else "holds no file"
+        unexpected = [e["name"] for e in parts if e["type"] == "directory" or not e["name"].endswith(FORMATS)]
+        if unexpected or not parts:
+            problem = f"holds {PurePosixPath(unexpected[0]).name}" if unexpected else "holds no file"
             expected = f"expected files ending in {', '.join(FORMATS)}"
             raise DeliveryError(f"{self.address(folder)} {problem}: {expected}")
         return parts
@@ -141,7 +141,7 @@ class Landing:
             return sorted(self._files.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
         except FileNotFoundError as error:
             if self._is_s3:
-                return []  # a prefix is there once something lies below it; the bucket was looked for before
+                return []  # S3 has no empty prefix; that the bucket exists was checked before
             address = self._files.unstrip_protocol(folder)
             raise DeliveryError(f"{address} does not exist: expected a folder with batches") from error
         except NotADirectoryError as error:

@@ -1,7 +1,7 @@
 """Layouts: the columns and types of a file, and why a file is refused.
 
-Looks at the beginning of csv and JSON files, and at the footer of Parquet files. Must not know what makes a row a valid
-event, where a batch lies, the Delta tables or Dagster.
+Reads the beginning of CSV and JSON files and the footer of Parquet files. Must not know what makes a row a valid
+event, how a batch is found, the Delta tables or Dagster.
 Source of the rules: R8 (a file or row that the format cannot parse), R20 (an empty file is an empty batch).
 """
 
@@ -34,15 +34,15 @@ _NESTED = re.compile(r"struct|array|map|variant")
 
 @dataclass(frozen=True)
 class Layout:
-    """How the columns lie in a file; files of one layout are read together.
+    """The columns of a file; files of one layout are read together.
 
     Attributes:
         suffix: csv, jsonl or parquet.
-        names: all column names as the file writes them, in its order.
-        is_folder: the file lies in a folder named by the day, rather than being named by it.
-        header: the header line of a csv file, else "".
-        types: the types of the columns of a Parquet file: another file may have others.
-        counts_nanoseconds: the timestamp of a Parquet file does, and Spark reads a plain number.
+        names: all column names as the file spells them, in its order.
+        is_folder: the file is in a folder named by the day, rather than named by the day itself.
+        header: the header line of a CSV file, else "".
+        types: the types of the columns of a Parquet file, which may differ from file to file.
+        counts_nanoseconds: the timestamp of a Parquet file is in nanoseconds, which Spark reads as a plain number.
     """
 
     suffix: str
@@ -53,24 +53,24 @@ class Layout:
     counts_nanoseconds: bool = False
 
     def name_of(self, column: str) -> str:
-        """Find a column by its name, without regard to case and white space around it; give it as written."""
+        """Return the name of a column as the file spells it; case and white space around it do not matter."""
         return self.names[self.position_of(column)]
 
     def position_of(self, column: str) -> int:
-        """Find where a column stands."""
+        """Return the position of a column."""
         return [_plain(name) for name in self.names].index(column)
 
     @property
     def additional(self) -> tuple[str, ...]:
-        """The names that are no columns of an event."""
+        """Return the names of the columns that are not those of an event."""
         return tuple(name for name in self.names if _plain(name) not in IDENTITY_COLUMNS)
 
 
 def layouts(spark: SparkSession, landing: Landing, deliveries: Sequence[Delivery]) -> dict[Layout, list[str]]:
-    """Look into each file for its columns and group the files that lie alike.
+    """Return the files of batches by their layout.
 
     Raises:
-        DeliveryError: a file that cannot be read, or lacks a column; names the file and what was expected.
+        DeliveryError: a file cannot be read, or lacks a column; the message names the file and what was expected.
     """
     groups: dict[Layout, list[str]] = defaultdict(list)
     for delivery in deliveries:
@@ -111,7 +111,7 @@ def _parquet_layout(spark: SparkSession, file: str, *, is_folder: bool) -> Layou
 
 
 def _counts_nanoseconds(spark: SparkSession, file: str) -> bool:
-    # Spark takes them for a BIGINT, as which it would also show any other number.
+    # Spark reads them as BIGINT, like any other whole number.
     java: Any = spark._jvm  # noqa: SLF001 - Spark has no call for the schema that the file itself has
     path = java.org.apache.hadoop.fs.Path(file)
     conf = spark._jsparkSession.sessionState().newHadoopConf()  # noqa: SLF001
@@ -132,14 +132,14 @@ def _lines(stream: _Stream, errors: str) -> Iterator[str]:
 
 
 def _json_names(file: str, stream: _Stream) -> tuple[str, ...]:
-    """Name the columns of the first rows; a file without rows has the columns of an event (R20)."""
+    """Return the columns of the first rows; a file without rows has the columns of an event (R20)."""
     names: dict[str, None] = {}
     sample = list(islice(_lines(stream, errors="replace"), _JSON_SAMPLE_LINES))
     for line in sample:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            continue  # whatever is wrong with the row is found again, and said, when the file is read
+            continue  # the row is refused when the file is read
         names |= dict.fromkeys(row) if isinstance(row, dict) else {}
     if sample and not names:
         raise DeliveryError(f"{file}: no JSON object in its first {len(sample)} lines: expected one a line")
@@ -161,10 +161,10 @@ def _check_columns(file: str, layout: Layout) -> None:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turn Spark's failure to read a file into one sentence.
+    """Raise one sentence when Spark fails to read a file.
 
     Raises:
-        DeliveryError: names the file.
+        DeliveryError: the message names the file.
     """
     try:
         yield
@@ -176,8 +176,8 @@ def reading() -> Iterator[None]:
 
 
 def literal_path(file: str) -> str:
-    """Return a path in which Hadoop sees no pattern."""
-    # Hadoop would take these for a pattern, and read other files than the one that is named.
+    """Return a path that Hadoop does not take for a pattern."""
+    # Hadoop would expand these characters, and read other files than the one that is named.
     return re.sub(r"([\[\]{}*?\\])", r"\\\1", file)
 
 

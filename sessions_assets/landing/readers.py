@@ -1,7 +1,7 @@
-"""Readers: how files of csv, JSON lines and Parquet become rows of strings.
+"""Readers: CSV, JSON lines and Parquet files as rows of strings.
 
-Must not know what makes a row a valid event, where a batch lies, the Delta tables or Dagster.
-Source of the rules: R8 (a row the format cannot parse).
+Must not know what makes a row a valid event, how a batch is found, the Delta tables or Dagster.
+Source of the rules: R7 (strings as delivered), R8 (a row that the format cannot parse).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ _CSV_OPTIONS = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "malformed", 
 
 
 def read_rows(spark: SparkSession, layouts: Mapping[Layout, Sequence[str]]) -> DataFrame:
-    """Read files as rows of strings.
+    """Return the rows of files as strings.
 
     Returns:
-        The four event columns as strings; `moment`, the timestamp where the file has it as such, or NULL; `defect`, why
-        the format could not give them, or NULL; `raw_text`, the row as it lies in the file (Parquet: as JSON);
-        `source_file`; DATE `_updated_at`.
+        The four event columns as strings; TIMESTAMP `event_time`, NULL unless the file stores the timestamp with a
+        type; `parse_error`, the reason why the row cannot be parsed, or NULL; `raw_text`, the text of the row (of a
+        Parquet file, the row as JSON); `source_file`; DATE `_updated_at`.
     """
     readers = {"csv": _read_csv, "jsonl": _read_json, "parquet": _read_parquet}
     frames = [readers[layout.suffix](spark, layout, files) for layout, files in layouts.items()]
@@ -31,19 +31,19 @@ def read_rows(spark: SparkSession, layouts: Mapping[Layout, Sequence[str]]) -> D
 
 
 def _read_csv(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
-    # One line is one row, so that a stray quote spoils one row and not the rest of the file.
+    # One line is one row, so that a stray quote makes one row unparsable and not the rest of the file.
     lines = _read_lines(spark, layout, files).where(F.ltrim("value", F.lit("\ufeff")) != layout.header)
     fields = [f"_{position} string" for position in range(len(layout.names))]
     row = F.from_csv("value", ", ".join([*fields, "malformed string"]), _CSV_OPTIONS)
     columns = {c: F.col(f"row._{layout.position_of(c)}") for c in IDENTITY_COLUMNS}
-    # The parser closes a quote that the line leaves open, and would take half a field for a whole one.
+    # The parser closes a quote that the line leaves open, and would return a truncated field.
     quotes = F.length("value") - F.length(F.replace("value", F.lit('"'), F.lit("")))
     has_open_quote = quotes % 2 == 1
     return _rows_of_lines(lines.withColumn("row", row), columns, F.col("row.malformed").isNotNull() | has_open_quote)
 
 
 def _read_json(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
-    # Between brackets and before a last NULL, anything behind the first object of a line is an error, not ignored.
+    # As an array that ends in NULL: alone, the parser would ignore whatever follows the first object of a line.
     fields = ", ".join(f"{_quoted(layout.name_of(c))}: string" for c in IDENTITY_COLUMNS)
     array = F.concat(F.lit("["), "value", F.lit(",null]"))
     rows = F.from_json(array, f"array<struct<{fields}>>", {"allowSingleQuotes": "false"})
@@ -59,11 +59,11 @@ def _read_lines(spark: SparkSession, layout: Layout, files: Sequence[str]) -> Da
 
 
 def _rows_of_lines(lines: DataFrame, columns: Mapping[str, Column], is_broken: Column) -> DataFrame:
-    defect = F.when(~F.is_valid_utf8("value"), F.lit(INVALID_UTF8)).when(is_broken, F.lit(UNPARSABLE_ROW))
+    parse_error = F.when(~F.is_valid_utf8("value"), F.lit(INVALID_UTF8)).when(is_broken, F.lit(UNPARSABLE_ROW))
     return lines.select(
         *[column.alias(name) for name, column in columns.items()],
-        F.lit(None).cast("timestamp").alias("moment"),
-        defect.alias("defect"),
+        F.lit(None).cast("timestamp").alias("event_time"),
+        parse_error.alias("parse_error"),
         F.make_valid_utf8("value").alias("raw_text"),
         "source_file",
         ARRIVAL_DAY,
@@ -73,19 +73,19 @@ def _rows_of_lines(lines: DataFrame, columns: Mapping[str, Column], is_broken: C
 def _read_parquet(spark: SparkSession, layout: Layout, files: Sequence[str]) -> DataFrame:
     rows = spark.read.parquet(*[literal_path(file) for file in files])
     columns = {c: F.col(_quoted(layout.name_of(c))) for c in IDENTITY_COLUMNS}
-    moment = F.lit(None).cast("timestamp")
+    event_time = F.lit(None).cast("timestamp")
     if layout.counts_nanoseconds:
-        moment = F.timestamp_micros(F.call_function("div", columns["timestamp"], F.lit(1000)))
+        event_time = F.timestamp_micros(F.call_function("div", columns["timestamp"], F.lit(1000)))
     elif layout.types[layout.position_of("timestamp")].startswith("timestamp"):
-        moment = columns["timestamp"].cast("timestamp")
-    # Never to text and back, which takes most of the time.
-    columns["timestamp"] = F.when(moment.isNull(), columns["timestamp"])
+        event_time = columns["timestamp"].cast("timestamp")
+    # Not through text, which would take most of the time of reading.
+    columns["timestamp"] = F.when(event_time.isNull(), columns["timestamp"])
     columns = {c: column.cast("string") for c, column in columns.items()}
     has_bad_bytes = reduce(Column.__or__, [~F.is_valid_utf8(column) for column in columns.values()])
     return rows.select(
         *[column.alias(name) for name, column in columns.items()],
-        moment.alias("moment"),
-        F.when(has_bad_bytes, F.lit(INVALID_UTF8)).alias("defect"),
+        event_time.alias("event_time"),
+        F.when(has_bad_bytes, F.lit(INVALID_UTF8)).alias("parse_error"),
         F.make_valid_utf8(F.to_json(F.struct(*[F.col(_quoted(name)) for name in layout.names]))).alias("raw_text"),
         *_origin(layout),
     )

@@ -1,7 +1,7 @@
-"""What a batch can change of the stored sessions, and only that.
+"""Changes: the stored rows that a batch inserts, changes or removes, and no others.
 
 DataFrame in, DataFrame out. Must not know Delta, paths, Dagster or what day it is.
-Source of the rules: R14 to R17, R19.
+Source of the rules: R1 (first arrival day), R14 to R17, R19.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,12 @@ INSERT, UPDATE, DELETE = "inserted", "changed", "removed"
 
 
 def held_elsewhere(stored_of_days: DataFrame, batch: DataFrame, other_raw: DataFrame) -> DataFrame:
-    """Find the events that vanished from their own day and are still held by another (R17).
+    """Return the rows of other days that hold an event which its first arrival day holds no more (R17).
 
     Args:
         stored_of_days: stored rows whose `first_updated_at` is one of the days that are applied.
         batch: accepted rows of those days, with `_updated_at`.
         other_raw: accepted rows of all other days, with `_updated_at`.
-
-    Returns:
-        The rows of `other_raw` whose event is no longer in the day that first brought it.
     """
     of_its_day = stored_of_days.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias(ARRIVAL_DAY))
     vanished = of_its_day.join(batch, [*IDENTITY_COLUMNS, ARRIVAL_DAY], "left_anti")
@@ -34,10 +31,10 @@ def held_elsewhere(stored_of_days: DataFrame, batch: DataFrame, other_raw: DataF
 
 
 def earliest_changes(touched: DataFrame) -> DataFrame:
-    """Give each key that the days touch the moment `since`, before which nothing of it can change (R14).
+    """Return for each key of the days the time `since`, before which none of its rows can change (R14).
 
     Args:
-        touched: rows of the batch, and stored rows that the days brought at first and may have lost.
+        touched: rows of the batch, and stored rows whose first arrival day is one of the days: it may have lost them.
 
     Returns:
         One row per key: `user_id`, `product_code`, `since`.
@@ -48,20 +45,20 @@ def earliest_changes(touched: DataFrame) -> DataFrame:
 def changes(
     incoming: DataFrame, stored: DataFrame, since: DataFrame, days: Sequence[date], rule: SessionRule
 ) -> DataFrame:
-    """Compute the rows of the stored sessions that these days change, and only those (R14 to R17, R19).
+    """Return the rows of the stored sessions that these days change, and only those (R14 to R17, R19).
 
     Args:
         incoming: the four event columns and DATE `_updated_at`: rows of `days`, and rows that hold a vanished
             event elsewhere; repeats allowed.
         stored: stored rows, `SESSION_COLUMNS` and `row_address`; those before the earliest `since` - T may be left out.
-        since: the answer of `earliest_changes`.
+        since: the result of `earliest_changes`.
         days: the arrival days that are applied.
         rule: timeout and user actions, those the stored rows were computed with.
 
     Returns:
         `SESSION_COLUMNS`, `change` (inserted, changed or removed), `row_address`, `stored_session_start` and
-        `stored_first_updated_at` (NULL where nothing was stored), and `stored_session`: the start of the latest
-        stored session of a row up to this instant.
+        `stored_first_updated_at` (NULL where nothing was stored), and `stored_session`: the greatest stored session
+        start of the key's rows up to the time of the row.
     """
     timeline = delivered_timeline(incoming, rule).unionByName(_stored_context(stored, since, days, rule))
     rows = sessionize(timeline, rule).where(~F.col("is_seed"))
@@ -72,8 +69,8 @@ def _stored_context(stored: DataFrame, since: DataFrame, days: Sequence[date], r
     is_seed = F.col("timestamp") < F.col("since")
     can_change = F.col("timestamp") >= F.col("since")
     seeds_a_session = F.col("is_user_action") & (microseconds_between("timestamp", "since") <= rule.microseconds)
-    # A day that is applied anew has to show again what it holds; any other day still holds what it brought.
-    # As an array, for Spark writes a lone date into the code that it generates, and would compile that anew each day.
+    # A day that is applied again holds only what is in its batch now; any other day still holds what it brought.
+    # As an array: Spark writes a single date into the code that it generates, and would compile that again each day.
     is_of_days = F.array_contains(F.array(*map(F.lit, days)), F.col("first_updated_at"))
     still_held_by = F.when(~is_of_days, F.col("first_updated_at"))
     return (

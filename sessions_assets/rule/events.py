@@ -1,6 +1,6 @@
-"""The vocabulary: what an event is, and how a delivered row becomes an event or a refusal with a reason.
+"""Events: their columns, and how a delivered row becomes an event or is refused with a reason.
 
-Knows columns, types and reasons. Must not know where rows come from, Delta tables or Dagster.
+DataFrame in, DataFrame out. Must not know file formats, Delta, paths or Dagster.
 Source of the rules: R1 (identity), R7 (keys), R8 (bad rows), R10 (time), R11 to R13 (lateness).
 """
 
@@ -24,8 +24,8 @@ UNPARSABLE_TIMESTAMP = "unparsable_timestamp"
 TOO_LATE = "too_late"
 FUTURE = "future"
 
-# A date and a time of day, then perhaps an offset. Spark's own cast would also take "2025" for a date and
-# "10:00" for that time today, and a region's name, which is ambiguous for one hour a year.
+# A date, a time of day, and optionally an offset. Spark's own cast also accepts "2025" as a date, "10:00" as that time
+# today, and the name of a time zone, in which one hour a year is ambiguous.
 _DATE_AND_TIME = (
     r"^\s*\d{4}-\d{1,2}-\d{1,2}[ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{1,9})?)?"
     r"( ?(Z|UTC|GMT|[+-]\d{1,2}(:?\d{2})?))?\s*$"
@@ -33,35 +33,35 @@ _DATE_AND_TIME = (
 
 
 def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
-    """Type delivered rows and say of each why it is refused, if it is (R7, R8, R10 to R13).
+    """Return delivered rows with their types, and for each the reason if it is refused (R7, R8, R10 to R13).
 
     Args:
-        rows: strings `user_id`, `event_id`, `product_code`, `timestamp`; TIMESTAMP `moment`, where the format has it
-            as such, else NULL; `defect`, the reason why the format could not give these (or NULL); DATE `_updated_at`;
-            any other column is kept.
+        rows: strings `user_id`, `event_id`, `product_code`, `timestamp`; TIMESTAMP `event_time`, NULL unless the file
+            stores the timestamp with a type; `parse_error`, the reason why the row cannot be parsed, or NULL; DATE
+            `_updated_at`; any other column is kept.
         lateness_days: N, in calendar days.
 
     Returns:
         The same rows with `timestamp` as TIMESTAMP (microseconds, UTC) and a column `reason`, NULL for an event.
-        A fraction finer than a microsecond is cut off (R6 knows nothing finer).
+        A fraction finer than a microsecond is cut off (R6).
     """
     text = F.col("timestamp")
     parsed = F.when(text.rlike(_DATE_AND_TIME), text.try_cast("timestamp"))
-    return rows.withColumn("moment", F.coalesce("moment", parsed)).select(
-        *[column for column in rows.columns if column not in {"timestamp", "moment", "defect"}],
-        F.col("moment").alias("timestamp"),
+    return rows.withColumn("event_time", F.coalesce("event_time", parsed)).select(
+        *[column for column in rows.columns if column not in {"timestamp", "event_time", "parse_error"}],
+        F.col("event_time").alias("timestamp"),
         F.coalesce(
-            F.col("defect"),
+            F.col("parse_error"),
             *[F.when(is_blank(c), F.lit(f"blank_{c}")) for c in IDENTITY_COLUMNS if c != "timestamp"],
-            F.when(F.col("moment").isNull() & is_blank("timestamp"), F.lit(BLANK_TIMESTAMP)),
-            F.when(F.col("moment").isNull(), F.lit(UNPARSABLE_TIMESTAMP)),
-            lateness_reason(F.to_date("moment"), F.col(ARRIVAL_DAY), lateness_days),
+            F.when(F.col("event_time").isNull() & is_blank("timestamp"), F.lit(BLANK_TIMESTAMP)),
+            F.when(F.col("event_time").isNull(), F.lit(UNPARSABLE_TIMESTAMP)),
+            lateness_reason(F.to_date("event_time"), F.col(ARRIVAL_DAY), lateness_days),
         ).alias("reason"),
     )
 
 
 def lateness_reason(event_date: Column, arrival_day: Column, lateness_days: int) -> Column:
-    """Give the reason why an event of this date may not arrive on this day, or NULL (R11, R12, R13)."""
+    """Return the reason why an event of this date may not arrive on this day, or NULL (R11, R12, R13)."""
     days_late = F.date_diff(arrival_day, event_date)
     is_too_late = days_late > lateness_days
     is_future = days_late < -CLOCK_AHEAD_DAYS
@@ -69,6 +69,6 @@ def lateness_reason(event_date: Column, arrival_day: Column, lateness_days: int)
 
 
 def is_blank(column: str) -> Column:
-    """Tell whether a text is missing, empty or white space (R8)."""
-    # (?U): every white space of Unicode is blank, not only the ASCII ones.
+    """Return whether a text is missing, empty or only white space (R8)."""
+    # (?U): white space of Unicode too, not only that of ASCII.
     return F.col(column).isNull() | ~F.col(column).rlike(r"(?U)\S")

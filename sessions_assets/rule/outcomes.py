@@ -1,6 +1,6 @@
-"""What became of the sessions that changed: opened, extended, joined or shortened.
+"""Outcomes: how many sessions a run opened, extended, joined or shortened.
 
-Must not know Delta, paths, Dagster, or what the numbers are for.
+DataFrame in, DataFrame out. Must not know Delta, paths, Dagster, or where the numbers are shown.
 Source of the rules: R16, R17.
 """
 
@@ -14,15 +14,35 @@ SESSION_OUTCOMES = ("opened", "extended", "joined", "shortened")
 
 
 def session_outcomes(changed: DataFrame) -> DataFrame:
-    """Tell of each session with a changed row what it was before.
+    """Return one row with the number of sessions of each of `SESSION_OUTCOMES`, among those with a changed row.
 
-    The sessions it was are those its changed rows were stored with, and itself if it was stored already. None: it
-    opened. Several: they joined. One that began earlier: it is shortened, what is left of that one or a part of it.
+    The former sessions of a session are those that its changed rows were stored with, and the session itself if it was
+    stored. A session without one was opened; with several, joined. With one that began earlier it was shortened: it is
+    what is left of the former one, or a part of it. Otherwise a new action extended it.
+
+    Args:
+        changed: the result of `changes`.
     """
-    # Which sessions these were need not be known, only whether there are none, one or more: the least and the greatest.
+    sessions = _sessions(changed)
+    has_one = F.col("least") == F.col("greatest")
+    is_shortened = F.col("earliest") < F.col("session_start")
+    outcomes = {
+        "opened": F.col("least").isNull(),
+        "extended": has_one & F.col("has_new_action") & ~F.coalesce(is_shortened, F.lit(False)),
+        "joined": F.col("least") < F.col("greatest"),
+        "shortened": has_one & is_shortened,
+    }
+    return sessions.agg(*[F.count_if(outcomes[name]).alias(name) for name in SESSION_OUTCOMES])
+
+
+def _sessions(changed: DataFrame) -> DataFrame:
+    """Return the sessions with a changed row, with the least and the greatest start of their former sessions.
+
+    These two tell whether there were none, one or several: the sessions between them need not be known.
+    """
     itself = F.when(F.col("stored_session") == F.col("session_start"), F.col("session_start"))
     is_new_action = F.col("is_user_action") & (F.col("change") == INSERT)
-    sessions = (
+    return (
         changed.where(F.col("session_start").isNotNull() & (F.col("change") != DELETE))
         .groupBy(*KEY_COLUMNS, "session_start")
         .agg(
@@ -32,12 +52,3 @@ def session_outcomes(changed: DataFrame) -> DataFrame:
             F.max(is_new_action).alias("has_new_action"),
         )
     )
-    was_one = F.col("least") == F.col("greatest")
-    is_shortened = F.col("earliest") < F.col("session_start")
-    outcomes = {
-        "opened": F.col("least").isNull(),
-        "extended": was_one & F.col("has_new_action") & ~F.coalesce(is_shortened, F.lit(False)),
-        "joined": F.col("least") < F.col("greatest"),
-        "shortened": was_one & is_shortened,
-    }
-    return sessions.agg(*[F.count_if(outcomes[outcome]).alias(outcome) for outcome in SESSION_OUTCOMES])

@@ -1,7 +1,7 @@
 """The session rule as configuration: the timeout, the user actions, and the columns of a session row.
 
 Must not know how sessions are computed, Delta, paths or Dagster.
-Source of the rules: R2, R3 (timeout), R22 (a table remembers the rule it was built with).
+Source of the rules: R2, R3 (timeout), R22 (a table records the rule it was built with).
 """
 
 import json
@@ -18,7 +18,7 @@ SESSION_TIMEOUT = timedelta(seconds=300)
 
 USER_ACTIONS = frozenset({"a", "b", "c"})
 
-# Exactly the columns of the table ods_sessions, in its order.
+# The columns of the table ods_sessions, in its order.
 SESSION_COLUMNS = (
     *IDENTITY_COLUMNS,
     "is_user_action",
@@ -31,7 +31,7 @@ SESSION_COLUMNS = (
 
 @dataclass(frozen=True)
 class SessionRule:
-    """The two values that decide every session.
+    """Timeout and user actions: the configuration that decides every session.
 
     Attributes:
         timeout: T, to the microsecond; positive.
@@ -43,17 +43,17 @@ class SessionRule:
 
     @property
     def microseconds(self) -> int:
-        """Give the timeout as a whole number."""
+        """Return the timeout in microseconds (R6)."""
         return self.timeout // timedelta(microseconds=1)
 
     def is_user_action(self) -> Column:
-        """Tell of a row with `event_id` whether a person did it."""
+        """Return whether the row's `event_id` is one of the user actions."""
         if self.user_actions is None:
             return F.lit(True)
         return F.col("event_id").isin(sorted(self.user_actions))
 
     def as_properties(self) -> dict[str, str]:
-        """Write the rule as table properties, so that a table remembers what it was built with (R22)."""
+        """Return the rule as the table properties that record what a table was built with (R22)."""
         actions = "*" if self.user_actions is None else json.dumps(sorted(self.user_actions))
         return {
             "sessions.timeoutMicroseconds": str(self.microseconds),

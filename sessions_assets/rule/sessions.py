@@ -1,21 +1,21 @@
 """Sessions of all events: order, repeats, the session start of each event, and the id of a session.
 
-DataFrame in, DataFrame out. Must not know what is stored, Delta, paths, Dagster or what day it is.
-Source of the rules: R1 to R6, R9.
+DataFrame in, DataFrame out. Must not know Delta, paths, Dagster, what day it is, or which rows a run writes.
+Source of the rules: R1 to R7, R9, R14 and R15 (the seed).
 
-`all_sessions` here and `changes` in `changes.py` lay their rows on one timeline per key (user_id, product_code) and
-read it in the same order with the same code. A row of the timeline has
+`all_sessions` here and `changes` in `changes.py` bring their rows into one form, the timeline: the rows of a key
+(user_id, product_code) in one order, read by the same code. A row of the timeline has
 
 | column                  | meaning                                                                          |
 |-------------------------|----------------------------------------------------------------------------------|
 | the four event columns  | identity (R1)                                                                    |
 | is_user_action          | the event is one of the configured actions                                       |
 | arrival                 | an arrival day that holds the event; NULL: no day that this row knows of         |
-| is_stored               | the row comes from the stored sessions                                           |
-| is_seed                 | a stored action just before the earliest change: context, never changed (R14)    |
-| stored_session_start    | its session as stored, or NULL                                                   |
+| is_stored               | the row was read from the stored sessions                                        |
+| is_seed                 | a stored action within T before the earliest change: read, never changed (R14)   |
+| stored_session_start    | its session start as stored, or NULL                                             |
 | stored_first_updated_at | its first arrival day as stored, or NULL                                         |
-| row_address             | where the stored row lies, for whoever replaces it; NULL if there is none        |
+| row_address             | file and row index of the stored row; NULL if none is stored                     |
 """
 
 from collections.abc import Callable
@@ -29,9 +29,9 @@ from sessions_assets.rule.session_rule import SESSION_COLUMNS, SessionRule
 
 
 def in_order() -> WindowSpec:
-    """Read a key by time; at one instant the action counts as first (R5).
+    """Return the order of a key: time, at one instant the action first, then the event id (R5).
 
-    Rows of one event stand side by side: the stored one first, then the one with the least arrival.
+    The rows of one event are next to each other: the stored one first, then by arrival day.
     """
     return Window.partitionBy(*KEY_COLUMNS).orderBy(
         "timestamp", F.desc("is_user_action"), "event_id", F.desc("is_stored"), F.asc_nulls_last("arrival")
@@ -39,22 +39,25 @@ def in_order() -> WindowSpec:
 
 
 def before() -> WindowSpec:
-    """Look from a row at all rows of its key before it."""
+    """Return the window of all rows of the key before a row."""
     return in_order().rowsBetween(Window.unboundedPreceding, -1)
 
 
 def microseconds_between(earlier: str, later: str) -> Column:
-    """Subtract times; as intervals Spark would reckon with the calendar, ten times slower."""
+    """Return the microseconds from one time to another (R6).
+
+    Not as an interval: Spark would compute that with the calendar, ten times slower.
+    """
     return F.unix_micros(later) - F.unix_micros(earlier)
 
 
 def _until_this_instant() -> WindowSpec:
-    # In the same sort as the others, but all rows of one instant see each other.
+    # Uses the same sort as `in_order`, but the window of a row includes all rows of its instant.
     return Window.partitionBy(*KEY_COLUMNS).orderBy("timestamp")
 
 
 def all_sessions(events: DataFrame, rule: SessionRule) -> DataFrame:
-    """Compute the sessions of all events at once: the full form of the rule.
+    """Return the sessions of all events, computed at once.
 
     Args:
         events: the four event columns and DATE `_updated_at`; repeats allowed.
@@ -76,13 +79,13 @@ def delivered_timeline(rows: DataFrame, rule: SessionRule) -> DataFrame:
         F.lit(False).alias("is_seed"),
         F.lit(None).cast("timestamp").alias("stored_session_start"),
         F.lit(None).cast("date").alias("stored_first_updated_at"),
-        # Of whatever type the stored rows have.
+        # Without a type: the union takes that of the stored rows.
         F.lit(None).alias("row_address"),
     )
 
 
 def sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
-    """Fuse repeats, then give every row its session: one shuffle, one sort and two windows (R1 to R6, R9)."""
+    """Return one row per event with its session: one shuffle, one sort and two windows (R1 to R6, R9)."""
     events = _one_row_per_event(timeline)
     return with_session_start(events, rule).select(
         *IDENTITY_COLUMNS,
@@ -102,15 +105,15 @@ def sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
 
 
 def _one_row_per_event(timeline: DataFrame) -> DataFrame:
-    """Keep the first row of each event (R1), with the least arrival day that holds it."""
-    # A row that somebody has stored twice stays so, for the checks to show.
+    """Return the first row of each event (R1), with the least arrival day that holds it."""
+    # Of an event that is stored twice by mistake both rows stay: the checks show them.
     arrivals = (F.lead(column).over(in_order()) for column in ("arrival", "stored_first_updated_at"))
     next_arrival = F.when(is_same_event(F.lead), F.coalesce(*arrivals))
     return (
         timeline.withColumns(
             {
                 "repeats_previous": is_same_event(F.lag),
-                # A stored row is the first of its event, and the least arrival that is delivered comes next.
+                # A stored row is the first of its event; the next one has the least arrival day that delivered it.
                 "least_arrival": F.least("arrival", next_arrival),
                 "previous_action": previous_action(),
             }
@@ -121,34 +124,34 @@ def _one_row_per_event(timeline: DataFrame) -> DataFrame:
 
 
 def is_same_event(neighbour: Callable[[str], Column]) -> Column:
-    """Tell whether the neighbour in this order, `F.lag` or `F.lead`, is the same event (R1)."""
+    """Return whether the row before (`F.lag`) or after (`F.lead`) is the same event (R1)."""
     same_time = F.col("timestamp").eqNullSafe(neighbour("timestamp").over(in_order()))
     return same_time & F.col("event_id").eqNullSafe(neighbour("event_id").over(in_order()))
 
 
 def previous_action() -> Column:
-    """Give the time of the last action before the first row of an event that some day holds."""
-    # Of an event that is held, at least one row says so: the others need not be fused with it first.
+    """Return the time of the last action before a row, of those that some day holds (R4)."""
+    # Repeats are still there: of an event that some day holds, at least one row has an arrival day.
     is_held_action = F.col("is_user_action") & F.col("arrival").isNotNull()
     return F.last(F.when(is_held_action, F.col("timestamp")), ignorenulls=True).over(before())
 
 
 def with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
-    """Add `session_start` (R2 to R6), seeded by the stored session of a seed row (R14, R15), and `stored_session`.
+    """Add `session_start` (R2 to R6), from the stored session of a seed row too (R14, R15), and `stored_session`.
 
     Args:
-        events: timeline rows with `previous_action`, and `is_held`: false for an event that no batch holds any more.
+        events: rows of the timeline with `previous_action` and `is_held`, false if no batch holds the event any more.
         rule: timeout and user actions.
     """
     action_time = F.when(F.col("is_user_action") & F.col("is_held"), F.col("timestamp"))
     gap = microseconds_between("previous_action", "timestamp")
     starts_session = action_time.isNotNull() & (gap.isNull() | (gap > rule.microseconds))
     start = F.when(F.col("is_seed"), F.col("stored_session_start")).when(starts_session, F.col("timestamp"))
-    # An action is in a session, its own at least.
+    # An action is always in a session.
     is_inside_session = action_time.isNotNull() | (gap <= rule.microseconds)
     return events.withColumns(
         {
-            # Starts only grow, so the greatest is the latest; one at this very instant counts too.
+            # Starts grow with time, so the greatest is the latest; one at the same instant counts (R5).
             "latest_start": F.max(start).over(_until_this_instant()),
             "stored_session": F.max("stored_session_start").over(_until_this_instant()),
         }
@@ -156,11 +159,10 @@ def with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
 
 
 def session_id() -> Column:
-    """Write the id of the session of a row with its key and `session_start`; NULL outside sessions (R9)."""
+    """Return the session id of a row from its key and `session_start`; NULL outside sessions (R9)."""
     return F.when(
         F.col("session_start").isNotNull(),
-        # A cast to string writes the fraction only where it is not zero, but cuts its trailing zeros.
-        F.concat_ws("#", _escaped("user_id"), _escaped("product_code"), _written_out("session_start")),
+        F.concat_ws("#", _escaped("user_id"), _escaped("product_code"), _start_text("session_start")),
     )
 
 
@@ -168,8 +170,9 @@ def _escaped(column: str) -> Column:
     return F.replace(F.replace(F.col(column), F.lit("%"), F.lit("%25")), F.lit("#"), F.lit("%23"))
 
 
-def _written_out(moment: str) -> Column:
-    has_fraction = F.date_trunc("second", F.col(moment)) != F.col(moment)
-    return F.when(has_fraction, F.date_format(moment, "yyyy-MM-dd HH:mm:ss.SSSSSS")).otherwise(
-        F.date_format(moment, "yyyy-MM-dd HH:mm:ss")
+def _start_text(session_start: str) -> Column:
+    # A cast to string also omits a fraction of zero, but cuts the trailing zeros of any other.
+    has_fraction = F.date_trunc("second", F.col(session_start)) != F.col(session_start)
+    return F.when(has_fraction, F.date_format(session_start, "yyyy-MM-dd HH:mm:ss.SSSSSS")).otherwise(
+        F.date_format(session_start, "yyyy-MM-dd HH:mm:ss")
     )

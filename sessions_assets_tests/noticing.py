@@ -1,0 +1,99 @@
+"""What may notice a broken algorithm: the named cases, the packed histories, and the asset checks of the project.
+
+Each function runs the real code, as it is at that time, and returns what comes out wrong: nothing for the real rule.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.audit import inspect_all
+from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets.rule.sessions import all_sessions
+from sessions_assets.rule.violations import VIOLATIONS, violations_of_all
+from sessions_assets_tests import incremental_cases, test_incremental, test_rule
+from sessions_assets_tests.deployment import Deployment
+from sessions_assets_tests.lakes import Lake
+from sessions_assets_tests.tables import day, event, frame, session_rows, stored_rows, write_batches
+from sessions_assets_tests.test_histories import Comparison, in_halves, play
+
+
+def cases_of_the_rule(spark: SparkSession, folder: Path) -> list[str]:
+    """Return the names of the cases of whole sets of events that have other sessions than expected."""
+    del folder
+    rows = [(row._replace(user_id=name), day(2)) for name, (found, _) in test_rule.CASES.items() for row in found]
+    table = session_rows(all_sessions(frame(spark, rows), SessionRule()))
+    wrong = []
+    for name, (_, expected) in test_rule.CASES.items():
+        found = sorted((row for row in table if row.user_id == name), key=lambda row: (row.timestamp, row.event_id))
+        if [row.session_start and row.session_start.time().isoformat() for row in found] != expected:
+            wrong.append(name)
+    return wrong
+
+
+def cases_of_deliveries(spark: SparkSession, folder: Path) -> list[str]:
+    """Return the names of the cases of late and repeated deliveries that have other rows than expected."""
+    lake = Lake(spark, str(folder / "lake"))
+    wrong: dict[str, None] = {}
+    for run, number in enumerate(incremental_cases.SCRIPT):
+        incremental_cases.deliver(lake, folder / "landing", day(number), incremental_cases.batch(run))
+        apply(lake.spark, lake, [day(number)], SessionRule())
+        table = stored_rows(lake)
+        for name, (_, expected) in incremental_cases.CASES.items():
+            found = incremental_cases.as_text([row for row in table if row.user_id == name])
+            if expected.get(run, found) != found:
+                wrong[name] = None
+        if wrong:
+            break
+    return list(wrong)
+
+
+def histories(spark: SparkSession, folder: Path) -> list[str]:
+    """Return whether packed histories end with other rows than the model, or write another number of them."""
+    comparison = Comparison(Lake(spark, str(folder / "lake")), folder / "landing", timedelta(hours=6))
+    try:
+        play(comparison, Random(1), 60, in_halves)  # noqa: S311 - repeatable, not secret
+    except AssertionError:
+        return ["packed histories"]
+    return []
+
+
+def long_session(spark: SparkSession, folder: Path) -> list[str]:
+    """Return whether a session is lost whose last action is a whole T back."""
+    try:
+        test_incremental.test_session_longer_than_the_window_keeps_its_id(Lake(spark, str(folder / "lake")), folder)
+    except AssertionError:
+        return ["session longer than the window keeps its id"]
+    return []
+
+
+def violated(spark: SparkSession, folder: Path) -> list[str]:
+    """Return what the sessions of difficult events violate, computed and judged at once."""
+    del folder
+    batch = frame(spark, [(row, day(2)) for row in _DIFFICULT])
+    stored = all_sessions(batch, SessionRule()).localCheckpoint()
+    judged = violations_of_all(stored, batch, [day(2)], SessionRule())
+    found = judged.agg(*[F.count_if(name).alias(name) for name in VIOLATIONS]).collect()[0]
+    return [name for name in VIOLATIONS if found[name]]
+
+
+def asset_checks(spark: SparkSession, folder: Path) -> list[str]:
+    """Return the checks of ods_sessions that fail for a day of difficult events, and for the whole table too."""
+    write_batches(folder / "landing", {day(2): [*_DIFFICULT, event("a", "10:00", product="\u2003")]})
+    deployment = Deployment(spark, folder / "lake", folder / "landing")
+    run = deployment.materialize(day(2), checks=True)
+    failed = {found.check_name for found in run.get_asset_check_evaluations() if not found.passed}
+    broken = inspect_all(deployment.lake.spark, deployment.lake, SessionRule()).broken
+    return [name for name in VIOLATIONS if name in failed and name in broken]
+
+
+_DIFFICULT = [
+    *[row._replace(user_id=name) for name, (events, _) in test_rule.CASES.items() for row in events],
+    event("a", "23:59:59.000010", user="00#7%", product="I#I"),
+    event("x", "00:00", 1, user="00#7%", product="I#I"),
+    event("a", "10:00", user="%23", product="%25"),
+]
