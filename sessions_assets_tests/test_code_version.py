@@ -28,7 +28,8 @@ def test_a_comment_a_docstring_and_a_line_break_change_nothing(package: Path) ->
     before = code_version.version_of(DECIDING)
     assert before == code_version.code_version()
     replace(package / "rule" / "sessions.py", "def session_id(", "# A comment.\n\n\ndef session_id(")
-    replace(package / "rule" / "changes.py", '"""What a batch can change', '"""All that a batch can change')
+    changes = package / "rule" / "changes.py"
+    changes.write_text(f'"""Another docstring."""\n{changes.read_text()}')
     assert code_version.version_of(DECIDING) == before
 
 
