@@ -61,7 +61,7 @@ class Ledger:
         if not self._stored.is_made():
             return {}
         found = _entries(self._stored.open())
-        return found if days is None else {day: entry for day, entry in found.items() if day in days}
+        return found if days is None else _of_days(found, days)
 
     def open_entries(self, days: Collection[date]) -> dict[date, Entry]:
         """Read what is said of these days, once it is sure that they may be landed and applied.
@@ -72,7 +72,7 @@ class Ledger:
         """
         found = self.entries()
         _check_open(found, days)
-        return {day: entry for day, entry in found.items() if day in days}
+        return _of_days(found, days)
 
     def closed(self) -> set[date]:
         """Give the days that may not be landed or applied again (R21)."""
@@ -84,23 +84,21 @@ class Ledger:
         Raises:
             ClosedDayError: as `open_entries`; nothing is noted then.
         """
-        known: dict[date, Entry] = {}
+        begun = [replace(entry, landed_at=None, applied_at=None, applied_by=None) for entry in entries]
+        attempts: list[dict[date, Entry]] = []
 
         def attempt() -> None:
             table = self._made()
             found = _entries(table)
-            days = [entry.day for entry in entries]
-            _check_open(found, days)
-            known.clear()
-            known.update({day: found[day] for day in days if day in found})
-            _merge(
-                table,
-                [replace(entry, landed_at=None, applied_at=None, applied_by=None) for entry in entries],
-                insert=True,
-            )
+            _check_open(found, [entry.day for entry in begun])
+            # On S3 the answer of a commit may be lost: the next attempt then finds its own rows.
+            ours = {entry.day for entry in begun if attempts and found.get(entry.day) == entry}
+            earlier = attempts[-1] if attempts else {}
+            attempts.append({day: said for day, said in found.items() if day not in ours} | _of_days(earlier, ours))
+            _merge(table, begun, insert=True)
 
         _repeated(attempt)
-        return known
+        return _of_days(attempts[-1], {entry.day for entry in begun})
 
     def take_back(self, days: Collection[date], known: Mapping[date, Entry]) -> None:
         """Say of these days again what was known before a landing that changed nothing."""
@@ -168,6 +166,10 @@ def _entries(table: DeltaTable) -> dict[date, Entry]:
     found = QueryBuilder().register("ledger", table).execute("SELECT * FROM ledger ORDER BY 1").read_all()
     rows = zip(*[found.column(column.name).to_pylist() for column in DELIVERIES.columns], strict=True)
     return {row[0]: Entry(*row) for row in rows}
+
+
+def _of_days(entries: Mapping[date, Entry], days: Collection[date]) -> dict[date, Entry]:
+    return {day: entry for day, entry in entries.items() if day in days}
 
 
 def _newest_expired(entries: Mapping[date, Entry]) -> date:
