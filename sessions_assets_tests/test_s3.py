@@ -17,6 +17,7 @@ from sessions_assets_tests.composed import KEYS, PROJECT, Composed
 from sessions_assets_tests.lossy_proxy import LossyProxy
 from sessions_assets_tests.operators import wait_for
 from sessions_assets_tests.processes import python
+from sessions_assets_tests.stack import FOR_TINY_DATA
 
 pytestmark = pytest.mark.stack
 
@@ -50,7 +51,7 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
         pytest.MonkeyPatch.context() as environment,
         Composed(tmp_path_factory.mktemp("minio")).running(only=("minio",)) as stack,
     ):
-        for name, value in (KEYS | {"AWS_ENDPOINT_URL": str(stack.store.endpoint)}).items():
+        for name, value in (KEYS | FOR_TINY_DATA | {"AWS_ENDPOINT_URL": str(stack.store.endpoint)}).items():
             environment.setenv(name, value)
         s3fs.S3FileSystem(**stack.store.for_fsspec("s3://"), skip_instance_cache=True).mkdir("lake")
         yield stack
