@@ -5,7 +5,8 @@ PYTHON ?= python3
 UI_PORT ?= 3000
 # `make lock LOCK_FLAGS=--upgrade` takes newer versions; without it what is locked stays while it fits.
 LOCK_FLAGS ?=
-# `make test-long` makes this many histories, from this seed; empty: 10000, and another seed each time.
+# `make test-long` makes this many histories, from this seed; empty: 10000 (`make test-mutations`: 300), and another
+# seed each time.
 HISTORIES ?=
 SEED ?=
 # `make test-stack SCREENSHOTS=sessions_assets_tests/screenshots` takes the pictures of the README anew.
@@ -23,10 +24,11 @@ export DAGSTER_HOME := $(CURDIR)/.dagster_home
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev java chromium postgres tools jars jars-s3 demo ui test test-long test-stack bench bench-full lint lock clean
+.PHONY: help setup setup-dev java chromium postgres tools jars jars-s3 demo ui test test-fast test-long test-mutations \
+	test-stack bench bench-full lint lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: java $(VENV)/.runtime ## what a run needs: Java, .venv, jars
 	@$(BIN)/python tools/fetch_jars.py
@@ -45,11 +47,18 @@ demo: setup $(POOL) ## the sample batches through both assets, with the numbers
 ui: setup $(POOL) ## the Dagster UI at 127.0.0.1:3000 (UI_PORT=...)
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
-test: setup-dev ## the tests that need no server, in minutes
-	$(BIN)/python -m pytest -m 'not long and not stack'
+test: setup-dev ## the tests that need no server: five minutes
+	$(BIN)/python -m pytest -m 'not long and not stack' --durations=10
+
+test-fast: setup-dev ## those of them that need no Spark: seconds
+	$(BIN)/python -m pytest -m 'not long and not stack and not spark'
 
 test-long: setup-dev ## more histories, crashes, mutations: half an hour
 	$(BIN)/python -m pytest -m long $(if $(SEED),--seed=$(SEED)) $(if $(HISTORIES),--histories=$(HISTORIES))
+
+test-mutations: setup-dev ## of these the mutations and a few histories: ten minutes
+	$(BIN)/python -m pytest -m long $(if $(SEED),--seed=$(SEED)) --histories=$(or $(HISTORIES),300) \
+		$(addprefix sessions_assets_tests/test_,mutations.py histories.py histories_plain.py)
 
 test-stack: setup-dev jars-s3 tools ## through real servers and a real browser: half an hour
 	$(BIN)/python -m pytest -m stack $(if $(SCREENSHOTS),--screenshots=$(SCREENSHOTS))
@@ -106,40 +115,27 @@ $(POOL): .dagster_home/dagster.yaml | setup
 	@$(BIN)/dagster instance concurrency set ods_sessions 1
 	@touch $@
 
-# --- Java and Python of the system. On Debian and its kin they are installed when that needs no password.
+# --- Packages of the system. On Debian and its kin they are installed when that needs no password.
 
-define may_install
-if ! command -v apt-get >/dev/null; then may=; \
-elif [ "$$(id -u)" = 0 ]; then may='env DEBIAN_FRONTEND=noninteractive'; \
-elif sudo -n true 2>/dev/null; then may='sudo -n env DEBIAN_FRONTEND=noninteractive'; \
-else may=; fi
+# $(1) succeeds if it is there, $(2) is the package, $(3) what needs it: the beginning of the sentence that asks for it.
+define needs
+@if $(1); then exit 0; fi; \
+package="$(2)"; \
+as_root='env DEBIAN_FRONTEND=noninteractive'; \
+if [ "$$(id -u)" != 0 ]; then as_root="sudo -n $$as_root"; fi; \
+if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then \
+  echo "$$package is missing, installing it"; \
+  $$as_root apt-get -qq update && $$as_root apt-get -qq install -y --no-install-recommends "$$package"; \
+fi; \
+if $(1); then exit 0; fi; \
+echo "$(3): install it (Debian: apt-get install $$package)" >&2; \
+exit 1
 endef
 
 java_version = $$("$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p')
 
 java:
-	@if [ "$(java_version)" -ge 17 ] 2>/dev/null; then exit 0; fi; \
-	$(may_install); \
-	if [ -n "$$may" ]; then \
-	  echo 'Java 17 is missing, installing it'; \
-	  $$may apt-get -qq update && $$may apt-get -qq install -y --no-install-recommends openjdk-17-jre-headless; \
-	fi; \
-	if [ "$(java_version)" -ge 17 ] 2>/dev/null; then exit 0; fi; \
-	echo 'Spark needs Java 17: install it (Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME to it' >&2; \
-	exit 1
-
-# $(1) tells whether it is there, $(2) is the package, $(3) what it is for.
-define needs
-	@if $(1); then exit 0; fi; \
-	$(may_install); \
-	if [ -n "$$may" ]; then \
-	  echo '$(2) is missing, installing it'; \
-	  $$may apt-get -qq update && $$may apt-get -qq install -y --no-install-recommends $(2); \
-	fi; \
-	if $(1); then exit 0; fi; \
-	echo '$(3): install it (Debian: apt-get install $(2))' >&2; \
-	exit 1
-endef
+	$(call needs,[ "$(java_version)" -ge 17 ] 2>/dev/null,openjdk-17-jre-headless,Spark needs Java 17 on the PATH or in JAVA_HOME)
 
 chromium:
 	$(call needs,command -v chromium >/dev/null,chromium,The tests of the UI need Chromium)
@@ -162,9 +158,7 @@ $(TOOLS)/compose:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
 	  echo 'Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is not one: make PYTHON=/path/to/python3.11 ...' >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null && exit 0; \
-	package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
-	$(may_install); \
-	if [ -n "$$may" ]; then $$may apt-get -qq update && $$may apt-get -qq install -y $$package && exit 0; fi; \
-	echo "$(PYTHON) cannot make an environment: install its venv module (Debian: apt-get install $$package)" >&2; exit 1
+	$(call needs,$(PYTHON) -c 'import ensurepip; import venv' 2>/dev/null,$(venv_package),The environment needs the venv module of $(PYTHON))
 	$(PYTHON) -m venv $(VENV)
+
+venv_package = $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')

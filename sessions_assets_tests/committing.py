@@ -1,8 +1,9 @@
-"""A driver that commits to one table on S3 again and again: what the test of two drivers starts twice.
+"""A driver that commits to one table on S3 again and again.
 
-Usage: python -m sessions_assets_tests.committing TABLE PART COMMITS FOLDER
+Usage: python -m sessions_assets_tests.committing TABLE PART COMMITS FOLDER [NAME=VALUE ...]
 
-It shows `ready PART` in the folder, with the address of its Spark pages, and begins when there is `go`.
+It writes `ready PART` into the folder, with the address of its Spark pages, and begins when there is `go`. The rest are
+settings of Spark.
 """
 
 import os
@@ -17,9 +18,10 @@ from sessions_assets.storage import Storage
 _FOR_TINY_DATA = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 
-def main(table: str, part: str, commits: str, folder: str) -> None:
+def main(table: str, part: str, commits: str, folder: str, *more: str) -> None:
     """Append one row in each commit."""
     settings = Storage(os.environ["AWS_ENDPOINT_URL"]).for_spark() | _FOR_TINY_DATA
+    settings |= dict(setting.split("=", 1) for setting in more)
     spark = spark_session("local[1]", "1g", uses_s3=True, config={**settings, "spark.ui.enabled": "true"})
     (Path(folder) / f"ready {part}").write_text(str(spark.sparkContext.uiWebUrl))
     while not (Path(folder) / "go").exists():

@@ -1,7 +1,8 @@
 """The stack of docker-compose.yml as processes of this machine: commands, environment and health checks are the file's.
 
 No container engine is needed. What a container would give is replaced: hosts are this machine, ports are free ones,
-folders lie below one folder, and programs come from the environment that runs the tests or from `.tools`.
+folders lie below one folder, and programs come from the environment that runs the tests or from `.tools`. Only the
+pauses of Dagster's daemon are shorter than those of the file, and Java compiles in one stage.
 """
 
 import os
@@ -20,7 +21,7 @@ import yaml
 
 from sessions_assets.storage import Storage
 from sessions_assets_tests.operators import Operator, wait_for
-from sessions_assets_tests.stack import free_port
+from sessions_assets_tests.stack import FOR_TINY_DATA, copy_instance, free_port
 
 PROJECT = Path(__file__).parent.parent
 COMPOSE = PROJECT / "docker-compose.yml"
@@ -101,7 +102,9 @@ class Composed(Operator):
         """Give the environment of a service; nothing of this process's but what finds programs."""
         given = self.services[service].get("environment", {})
         path = [str(Path(sys.executable).parent), str(PROJECT / ".tools"), *_postgres_programs(), os.defpath]
-        inherited = {name: os.environ[name] for name in ("HOME", "JAVA_HOME", "LANG") if name in os.environ}
+        inherited = FOR_TINY_DATA | {
+            name: os.environ[name] for name in ("HOME", "JAVA_HOME", "LANG") if name in os.environ
+        }
         own = {name: self._here(str(value)) for name, value in given.items()}
         # In the image the package is installed.
         return inherited | {"PATH": os.pathsep.join(path), "PYTHONPATH": str(PROJECT), **own}
@@ -148,7 +151,7 @@ class Composed(Operator):
         for folder in (self.folder, *self.folder.parents[:3]):
             folder.chmod(folder.stat().st_mode | 0o055)
         (self.home / "jars").symlink_to(PROJECT / "jars")
-        shutil.copy(DOCKER / "dagster.yaml", self.home / "dagster_home")
+        copy_instance(DOCKER / "dagster.yaml", self.home / "dagster_home")
         workspace = (DOCKER / "workspace.yaml").read_text()
         workspace = workspace.replace("host: code", "host: 127.0.0.1").replace("4000", str(self.ports["4000"]))
         (self.home / "workspace.yaml").write_text(workspace)

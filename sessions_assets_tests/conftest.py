@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from sessions_assets.lake.spark import spark_session
@@ -17,6 +18,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=random.SystemRandom().randrange(10**9), help="of the long tests")
     parser.addoption("--screenshots", type=Path, help="folder for the pictures that the browser takes of the UI")
     parser.addoption("--histories", type=int, default=10_000, help="how many the long tests make, in plain Python")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "spark: needs Spark, by its fixtures; the others: `make test-fast`")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what uses the session of Spark, itself or through another fixture."""
+    if isinstance(item, pytest.Function) and "spark" in item.fixturenames:
+        item.add_marker("spark")
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Fail a test that starts a JVM though `make test-fast` takes it for one that does not."""
+    uses_spark = any(other.get_closest_marker("spark") for other in item.session.items)
+    if not uses_spark and SparkContext._gateway is not None:  # noqa: SLF001 - nothing public tells
+        pytest.fail(f"{item.nodeid} starts a JVM without the fixture `spark`")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -40,8 +58,9 @@ _FOR_TINY_DATA = {
     "spark.sql.shuffle.partitions": "2",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    # The threads of the default collector would take the second core from the compiler.
-    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC",
+    # The threads of the default collector would take the second core from the compiler, and what its second stage makes
+    # faster is never run often enough: without it the JVM takes little more than half the processor time.
+    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
 }
 
 

@@ -13,10 +13,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import yaml
+
 from sessions_assets_tests.deployment import BATCHES
 from sessions_assets_tests.operators import LOCATION, Operator, wait_for
 
 PROJECT = Path(__file__).parent.parent
+# Days of some hundred rows run no method often enough for the second stage of Java's compiler.
+FOR_TINY_DATA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}
 
 
 def free_port() -> int:
@@ -25,6 +29,15 @@ def free_port() -> int:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
         return port
+
+
+def copy_instance(source: Path, target: Path) -> None:
+    """Copy the settings of a Dagster instance, with shorter pauses between two looks at what there is to do."""
+    settings = yaml.safe_load(source.read_text())
+    queue = {"module": "dagster._core.run_coordinator", "class": "QueuedRunCoordinator"}
+    settings["run_coordinator"] = {**queue, "config": {"dequeue_interval_seconds": 1}}
+    settings["run_monitoring"] |= {"poll_interval_seconds": 2, "free_slots_after_run_end_seconds": 3}
+    (target / "dagster.yaml").write_text(yaml.safe_dump(settings))
 
 
 @contextmanager
@@ -76,7 +89,7 @@ class Stack(Operator):
         home = self.folder / "dagster_home"
         home.mkdir(parents=True)
         self.landing.mkdir()
-        shutil.copy(PROJECT / ".dagster_home" / "dagster.yaml", home)
+        copy_instance(PROJECT / ".dagster_home" / "dagster.yaml", home)
         code_port = free_port()
         workspace = self.folder / "workspace.yaml"
         workspace.write_text(
@@ -87,6 +100,7 @@ class Stack(Operator):
             "DAGSTER_HOME": str(home),
             "SESSIONS_LANDING": str(self.landing),
             "SESSIONS_LAKE": str(self.lake),
+            **FOR_TINY_DATA,
             **self.settings,
         }
         python, port = Path(sys.executable), str(code_port)
@@ -100,7 +114,7 @@ class Stack(Operator):
             wait_for("code server", lambda: _answers(code_port))
             web = python.parent / "dagster-webserver"
             start("web", web, "-w", workspace, "-h", "127.0.0.1", "-p", str(self.port))
-            start("daemon", python.parent / "dagster-daemon", "run", "-w", workspace)
+            start("daemon", python, "-m", "sessions_assets_tests.quick_daemon", "run", "-w", workspace)
             wait_for("web server", self.serves_the_assets)
             yield self
 

@@ -1,6 +1,7 @@
 """The files of the whole stack keep what they promise: pinned, limited, healthy, without a secret."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +15,23 @@ DOCKERFILES = sorted(DOCKER.glob("*Dockerfile"))
 
 
 def test_every_version_is_pinned() -> None:
-    """Of images and of what they are built from; their linter looks at the packages in them."""
+    """Of images and of what they are built from."""
     images = {service["image"] for service in SERVICES.values()}
     images |= {
         found for file in DOCKERFILES for found in re.findall(r"^FROM (\S+:\S+)", file.read_text(), re.MULTILINE)
     }
     assert {image for image in images if not re.search(r":\S*\d+\.?\d*", image) or ":latest" in image} == set()
     assert images >= {"postgres:15.15-bookworm", "sessions_assets:0.1.0"}
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
+def test_packages_of_the_system_have_no_version(file: Path) -> None:
+    """The release of the base image decides, so that security updates come in; why is said beside the linter's rule."""
+    content = file.read_text()
+    installed = re.findall(r"apt-get install ([^\\&]*)", content)
+    assert [words for words in installed if "=" in words] == []
+    reasons = re.findall(r"^# (.*)\n# hadolint ignore=DL3008\n", content, re.MULTILINE)
+    assert len(reasons) == len(installed) == 1
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -18,6 +18,7 @@ from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import apply as apply_module
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
+from sessions_assets.pipeline.results import ApplyResult
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.lakes import Lake
 
@@ -64,36 +65,70 @@ def long_lake(costs: Costs) -> Lake:
     return costs.after(DAYS[:12])
 
 
-def test_one_more_day_costs_what_it_changes(costs: Costs, long_lake: Lake) -> None:
-    """Each row that changes is written once, no other is; Spark reads the batch twice, the table once."""
-    lake, last = costs.copy(long_lake, "one more"), DAYS[12]
+class OneMoreDay(NamedTuple):
+    """What it costs to land and apply one more day of a lake, and how its changes are computed."""
+
+    landed: dict[str, float]
+    applied: dict[str, float]
+    run: ApplyResult
+    rows_in_reach: int
+    plans: list[str]
+
+
+def one_more_day_of(lake: Lake, costs: Costs) -> OneMoreDay:
+    """Land and apply one more day."""
+    last = DAYS[12]
     landed = costs.of(lake, lambda: land(lake.spark, lake, costs.landing, [last], LATENESS_DAYS))
+    rows_in_reach = lake.read(ODS_SESSIONS).where(f"pdate >= DATE'{DAYS[6]}'").count()
+    plans: list[str] = []
+    changes = apply_module.changes
+
+    def seen(*arguments: Any) -> DataFrame:  # noqa: ANN401 - passed on
+        found: Any = changes(*arguments)
+        plans.append(found._jdf.queryExecution().executedPlan().toString())  # noqa: SLF001 - as text only in Java
+        return found
+
+    runs: list[ApplyResult] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(apply_module, "changes", seen)
+        applied = costs.of(lake, lambda: runs.append(apply(lake.spark, lake, [last], SessionRule())))
+    return OneMoreDay(landed, applied, runs[0], rows_in_reach, plans)
+
+
+@pytest.fixture(scope="module")
+def one_more_day(costs: Costs, long_lake: Lake) -> OneMoreDay:
+    return one_more_day_of(costs.copy(long_lake, "one more"), costs)
+
+
+def test_one_more_day_costs_what_it_changes(one_more_day: OneMoreDay) -> None:
+    """Each row that changes is written once, no other is; Spark reads the batch twice, the table once."""
+    landed, applied, run, rows_in_reach, _ = one_more_day
     assert landed["spark jobs"] <= 3
     assert landed["rows read"] <= 400 * 1.1 + 100
 
-    in_reach = lake.read(ODS_SESSIONS).where(f"pdate >= DATE'{DAYS[6]}'").count()
-    runs = []
-    applied = costs.of(lake, lambda: runs.append(apply(lake.spark, lake, [last], SessionRule())))
-    changed = sum(runs[0].rows.values())
+    changed = sum(run.rows.values())
     assert changed > 380
     assert (applied["commits"], applied["rows written"]) == (1, changed)
     assert applied["spark jobs"] <= 17
     assert applied["stages"] <= 24
     # The changed ones are read again from memory, to be counted, written and marked; the others are of Delta's log.
-    batch = runs[0].days[last].rows_accepted
-    assert applied["rows read"] <= 2 * batch + in_reach + 3 * changed + 300
+    batch = run.days[DAYS[12]].rows_accepted
+    assert applied["rows read"] <= 2 * batch + rows_in_reach + 3 * changed + 300
     # Of each of six dates what is new; and the files of five that are marked, one for each task of the first run.
     assert applied["files touched"] <= 6 * 2 + 5 * 4
 
 
-def test_a_longer_history_costs_nothing(costs: Costs, long_lake: Lake) -> None:
+def test_the_plan_has_one_shuffle_of_rows_and_one_sort(one_more_day: OneMoreDay) -> None:
+    """The earliest changes are shuffled, one row a key, and broadcast; the rows once, for both windows."""
+    (plan,) = one_more_day.plans
+    assert plan.count("Exchange hashpartitioning(") == 2
+    assert (plan.count("BroadcastExchange"), plan.count("SortMergeJoin")) == (1, 0)
+    assert (plan.count("Window ["), plan.count("Sort [")) == (2, 1)
+
+
+def test_a_longer_history_costs_nothing(costs: Costs, one_more_day: OneMoreDay) -> None:
     """What lies before the oldest event of the batch is not read; Delta's log knows a few files more."""
-    last = DAYS[12]
-    found = []
-    for lake in (costs.after(DAYS[5:12]), costs.copy(long_lake, "longer")):
-        land(lake.spark, lake, costs.landing, [last], LATENESS_DAYS)
-        found.append(costs.of(lake, lambda lake=lake: apply(lake.spark, lake, [last], SessionRule())))
-    short, long = found
+    short, long = one_more_day_of(costs.after(DAYS[5:12]), costs).applied, one_more_day.applied
     assert long["MB of the table"] > 1.1 * short["MB of the table"]
     for counted in ("spark jobs", "stages", "rows written"):
         assert long[counted] == short[counted]
@@ -132,25 +167,3 @@ def test_a_day_finds_the_classes_of_the_day_before(costs: Costs, long_lake: Lake
             conf.set(f"spark.sql.codegen.{name}", value or "")
     assert first["classes compiled"] > 100
     assert second["classes compiled"] <= 15
-
-
-def test_the_plan_has_one_shuffle_of_rows_and_one_sort(
-    costs: Costs, long_lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The earliest changes are shuffled, one row a key, and broadcast; the rows once, for both windows."""
-    plans: list[str] = []
-    changes = apply_module.changes
-
-    def seen(*arguments: Any) -> DataFrame:  # noqa: ANN401 - passed on
-        found: Any = changes(*arguments)
-        plans.append(found._jdf.queryExecution().executedPlan().toString())  # noqa: SLF001 - as text only in Java
-        return found
-
-    monkeypatch.setattr(apply_module, "changes", seen)
-    lake = costs.copy(long_lake, "planned")
-    land(lake.spark, lake, costs.landing, [DAYS[12]], LATENESS_DAYS)
-    apply(lake.spark, lake, [DAYS[12]], SessionRule())
-    (plan,) = plans
-    assert plan.count("Exchange hashpartitioning(") == 2
-    assert (plan.count("BroadcastExchange"), plan.count("SortMergeJoin")) == (1, 0)
-    assert (plan.count("Window ["), plan.count("Sort [")) == (2, 1)

@@ -93,11 +93,19 @@ class Ledger:
         days = [entry.day for entry in entries]
         begun = [replace(entry, landed_at=None, applied_at=None, applied_by=None) for entry in entries]
 
+        attempts: list[dict[date, Entry]] = []
+
         def write(table: DeltaTable) -> dict[date, Entry]:
             found = _entries(table)
             _check_open(found, days)
+            known = {day: entry for day, entry in found.items() if day in days}
+            if attempts:
+                # On S3 the answer of a commit may be lost: the next attempt then finds its own rows.
+                known = {day: entry for day, entry in known.items() if entry not in begun}
+                known |= {day: entry for day, entry in attempts[-1].items() if found.get(day) in begun}
+            attempts.append(known)
             _merge(table, begun, insert=True)
-            return {day: found[day] for day in days if day in found}
+            return known
 
         return self._write(write)
 
