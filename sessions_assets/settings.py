@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from sessions_assets.lake.commits import ROWS, WAYS
 from sessions_assets.lake.spark import DRIVER_MEMORY
 from sessions_assets.rule.events import LATENESS_DAYS
 from sessions_assets.rule.session_rule import SESSION_TIMEOUT, USER_ACTIONS
@@ -37,6 +38,7 @@ class Settings:
         quarantine_warn_share: SESSIONS_QUARANTINE_WARN_SHARE, of a batch; more refused rows are worth a warning.
         late_warn_share: SESSIONS_LATE_WARN_SHARE, of the accepted rows of a batch; more late ones are, too.
         due_hour: SESSIONS_DUE_HOUR, the hour in UTC by which the batch of the day should be there.
+        commit: SESSIONS_COMMIT, how changed sessions are written: `rows`, by their row addresses, or `merge`, by MERGE.
         spark_master: SPARK_MASTER.
         driver_memory: SPARK_DRIVER_MEMORY, of the process in which Spark plans, and works if the master is local.
         s3_endpoint: AWS_ENDPOINT_URL, of a store that is not Amazon's.
@@ -52,6 +54,7 @@ class Settings:
     quarantine_warn_share: float = 0.05
     late_warn_share: float = 0.2
     due_hour: int = 12
+    commit: str = ROWS
     spark_master: str = "local[*]"
     driver_memory: str = DRIVER_MEMORY
     s3_endpoint: str | None = None
@@ -74,6 +77,7 @@ class Settings:
             "quarantine_warn_share": ("SESSIONS_QUARANTINE_WARN_SHARE", _share),
             "late_warn_share": ("SESSIONS_LATE_WARN_SHARE", _share),
             "due_hour": ("SESSIONS_DUE_HOUR", _hour),
+            "commit": ("SESSIONS_COMMIT", _commit),
             "spark_master": ("SPARK_MASTER", str),
             "driver_memory": ("SPARK_DRIVER_MEMORY", _memory),
             "s3_endpoint": ("AWS_ENDPOINT_URL", _endpoint),
@@ -131,6 +135,12 @@ def _share(text: str) -> float:
     if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", text):
         raise ValueError("a share from 0 to 1 such as 0.05")
     return float(text)
+
+
+def _commit(text: str) -> str:
+    if text not in WAYS:
+        raise ValueError(" or ".join(WAYS))
+    return text
 
 
 def _memory(text: str) -> str:

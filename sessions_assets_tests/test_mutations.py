@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake import merges
+from sessions_assets.lake import commits
 from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.pipeline import apply as apply_module
 from sessions_assets.pipeline.apply import apply
@@ -129,7 +129,7 @@ MUTATIONS = {
         apply_module, "_changes", " - rule.timeout", "", long_session
     ),
     "what is replaced stays": Mutation(
-        merges, "merge_after", "if changes.updated + changes.deleted:", "if changes.deleted:", cases_of_deliveries
+        commits, "commit_rows", "where(change != INSERT)", "where(change == DELETE)", cases_of_deliveries
     ),
     "update guard without NULL-safety": Mutation(
         changes, "_change", '.eqNullSafe(F.col("stored_session_start"))', '.__eq__(F.col("stored_session_start"))',

@@ -17,6 +17,7 @@ def test_defaults_work_in_a_fresh_clone() -> None:
         timeout=timedelta(seconds=300),
         user_actions=frozenset({"a", "b", "c"}),
         lateness_days=5,
+        commit="rows",
         spark_master="local[*]",
     )
 
@@ -30,6 +31,7 @@ def test_every_variable_is_read() -> None:
             "SESSIONS_TIMEOUT_SECONDS": "1799.999999",
             "SESSIONS_USER_ACTIONS": "click, tap",
             "SESSIONS_LATENESS_DAYS": "7",
+            "SESSIONS_COMMIT": "merge",
             "SPARK_MASTER": "spark://host:7077",
             "SPARK_DRIVER_MEMORY": "512m",
             "AWS_ENDPOINT_URL": "http://minio:9000/",
@@ -42,6 +44,7 @@ def test_every_variable_is_read() -> None:
         timeout=timedelta(seconds=1799, microseconds=999_999),
         user_actions=frozenset({"click", "tap"}),
         lateness_days=7,
+        commit="merge",
         spark_master="spark://host:7077",
         driver_memory="512m",
         s3_endpoint="http://minio:9000",
@@ -70,6 +73,8 @@ def test_a_star_makes_every_event_an_action() -> None:
         ("SESSIONS_TIMEOUT_SECONDS", "1e30"),
         ("SESSIONS_USER_ACTIONS", "a,,b"),
         ("SESSIONS_USER_ACTIONS", "a,*"),
+        ("SESSIONS_COMMIT", "MERGE"),
+        ("SESSIONS_COMMIT", "rows,merge"),
         ("SESSIONS_LATENESS_DAYS", "-1"),
         ("SESSIONS_LATENESS_DAYS", "5.5"),
     ],

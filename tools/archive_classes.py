@@ -27,7 +27,9 @@ ARCHIVE = FOLDER / "classes.jsa"
 
 def main() -> None:
     """Make the archive, unless it is there."""
-    newest = max(file.stat().st_mtime for file in (*FOLDER.glob("*.jar"), Path(pyspark.__file__)))
+    newest = max(
+        file.stat().st_mtime for file in (*FOLDER.glob("*.jar"), *FOLDER.glob("delta/*.jar"), Path(pyspark.__file__))
+    )
     if ARCHIVE.exists() and ARCHIVE.stat().st_mtime >= newest:
         print("archive of classes: there")
         return

@@ -107,7 +107,8 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
             opened = lake.open(pyspark)
             run = apply(opened, days, session_rule.rule)
             hours = opened.sessions_by_hour(run.days, run.version)
-        whole = {**of_changes(run), **of_run(seconds(), pyspark.ui_address), **lineage_of_sessions()}
+        commit = {"commit": lake.commit}
+        whole = {**of_changes(run), **commit, **of_run(seconds(), pyspark.ui_address), **lineage_of_sessions()}
         _show(context, days, {day: of_applied(run, day, hours[day]) for day in run.days}, whole)
 
     return ods_sessions

@@ -11,6 +11,7 @@ from dagster import ConfigurableResource
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
+from sessions_assets.lake.commits import ROWS
 from sessions_assets.lake.delta_table import StoredTable
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import Ledger
@@ -61,7 +62,9 @@ class StoredResource(ConfigurableResource[Any]):
 
 
 class LakeResource(StoredResource):
-    """Where the Delta tables lie."""
+    """Where the Delta tables lie, and how changed sessions are written."""
+
+    commit: str = Field(default=ROWS, description="how changed sessions are written: rows or merge")
 
     def open(self, spark: SparkResource) -> Lake:
         """Open the tables with the Spark session, which is started if S3 answers.
@@ -70,7 +73,7 @@ class LakeResource(StoredResource):
             StorageError: they lie on S3, and S3 cannot be used.
         """
         storage = self._checked()
-        return Lake(spark.spark_session, self._address(), storage)
+        return Lake(spark.spark_session, self._address(), storage, self.commit)
 
     def ledger(self) -> Ledger:
         """Open the ledger alone, for which no Spark session is needed.
@@ -129,7 +132,9 @@ def build_resources(settings: Settings) -> dict[str, ConfigurableResource[Any]]:
             spark_config=storage.for_spark() if uses_s3 else {},
             uses_s3=uses_s3,
         ),
-        "lake": LakeResource(root=settings.lake, endpoint=storage.endpoint, region=storage.region),
+        "lake": LakeResource(
+            root=settings.lake, endpoint=storage.endpoint, region=storage.region, commit=settings.commit
+        ),
         "landing": LandingResource(root=settings.landing, endpoint=storage.endpoint, region=storage.region),
         "session_rule": SessionRuleResource(
             timeout_microseconds=settings.timeout // timedelta(microseconds=1),

@@ -4,11 +4,21 @@ Must not know Spark, Dagster or what the tables are for.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
 from deltalake import DeltaTable, QueryBuilder, Schema
+
+
+@dataclass
+class Files:
+    """The files of a partition: how many, their bytes, and how many of them have rows that are marked as deleted."""
+
+    number: int = 0
+    size: int = 0
+    with_vectors: int = 0
 
 
 class StoredTable:
@@ -59,6 +69,25 @@ class StoredTable:
                 if day in rows:
                     rows[day] += number
         return rows
+
+    def files_by_day(self, partition: str) -> dict[date, Files]:
+        """Return the files of each day of a table that is partitioned by a day."""
+        table = self.open()
+        added = table.get_add_actions(flatten=True)
+        columns = (added.column(name).to_pylist() for name in (f"partition.{partition}", "path", "size_bytes"))
+        # A file's address is written otherwise here and there, but no two files have the same name.
+        marked = {
+            PurePosixPath(str(path)).name
+            for batch in table.deletion_vectors()
+            for path in batch.column("filepath").to_pylist()
+        }
+        found: dict[date, Files] = {}
+        for day, path, size in zip(*columns, strict=True):
+            files = found.setdefault(day, Files())
+            files.number += 1
+            files.size += size
+            files.with_vectors += PurePosixPath(path).name in marked
+        return found
 
     def least_timestamp(self, day_column: str, days: Collection[date]) -> datetime | None:
         """Give a bound for `timestamp` in the rows whose DATE column lies within these days: none of them is less.

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from math import ceil
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -15,23 +16,24 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import DataType, StructType
 
-from sessions_assets.lake.delta_table import StoredTable
-from sessions_assets.lake.ledger import Ledger
-from sessions_assets.lake.merges import PLACE, RowChanges, WrongChangesError, merge_after, with_places
-from sessions_assets.lake.tables import DELIVERIES, ODS_SESSIONS, Table
-from sessions_assets.lake.transactions import (
+from sessions_assets.lake.commits import (
     CONFLICTS,
+    ROWS,
     OvertakenError,
-    append_after,
+    RowChanges,
+    WrongChangesError,
+    commit_changes,
     create_table,
-    files_by_partition,
     id_of,
     is_ours,
-    replace_after,
+    replace_all,
+    with_row_addresses,
 )
+from sessions_assets.lake.delta_table import StoredTable
+from sessions_assets.lake.ledger import Ledger
+from sessions_assets.lake.tables import DELIVERIES, ODS_SESSIONS, Table
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 from sessions_assets.rule.events import ARRIVAL_DAY, KEY_COLUMNS
-from sessions_assets.rule.session_rule import SESSION_COLUMNS
 from sessions_assets.storage import LOCAL, Storage
 
 # Delta's own target of a compaction, in bytes; a date with more has several files and is none the worse for it.
@@ -76,10 +78,12 @@ class Lake:
         spark: a session with Delta's extension, pinned to UTC.
         root: a folder or bucket prefix; made when it is not there.
         storage: how an S3 bucket is reached.
+        commit: how changed sessions are written, one of `WAYS`.
     """
 
-    def __init__(self, spark: SparkSession, root: str, storage: Storage = LOCAL) -> None:
+    def __init__(self, spark: SparkSession, root: str, storage: Storage = LOCAL, commit: str = ROWS) -> None:
         self.spark = spark
+        self.commit = commit
         self._root = root.rstrip("/")
         self._options = storage.for_delta(root)
         self.ledger = Ledger(self.stored(DELIVERIES))
@@ -96,12 +100,9 @@ class Lake:
         """Create a table that is not there; one that is there stays as it is."""
         if self.stored(table).is_made():
             return
-        schema = StructType()
-        for column in table.columns:
-            schema.add(column.name, DataType.fromDDL(column.sql_type), column.nullable, {"comment": column.meaning})
         partitions = [table.partition] if table.partition else []
         all_properties = {"delta.enableDeletionVectors": str(table.changes_rows).lower(), **(properties or {})}
-        create_table(self.spark, self.path(table), schema, partitions, all_properties)
+        create_table(self.spark, self.path(table), schema_of(table), partitions, all_properties)
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
         """Read a whole table as a commit left it; without a version, each query reads it as it is then.
@@ -143,14 +144,9 @@ class Lake:
             LakeError: another run replaces one of these days at the same time.
         """
         self.create(table)
-        columns, of_days = [column.name for column in table.columns], f"{ARRIVAL_DAY} IN ({_literals(days)})"
-        version = self.version(table)
+        writer = rows.select(*[column.name for column in table.columns]).write.format("delta").mode("overwrite")
         try:
-            if any(self.count_rows(table, days, version).values()) or not append_after(
-                self.spark, self.path(table), version, rows.select(*columns), of_days
-            ):
-                writer = rows.select(*columns).write.format("delta").mode("overwrite")
-                writer.option("replaceWhere", of_days).save(self.path(table))
+            writer.option("replaceWhere", f"{ARRIVAL_DAY} IN ({_literals(days)})").save(self.path(table))
         except CONFLICTS as error:
             raise LakeError(f"another run replaces {', '.join(map(str, days))} in {self.path(table)}") from error
 
@@ -205,14 +201,14 @@ class Lake:
         return ids
 
     def sessions_in_reach(self, first: date, version: int) -> DataFrame:
-        """Read the stored rows from an event date on, as a commit left them, each with its `place`."""
-        return with_places(self.read(ODS_SESSIONS, version)).where(F.col("pdate") >= first)
+        """Read the stored rows from an event date on, as a commit left them, each with its `row_address`."""
+        return with_row_addresses(self.read(ODS_SESSIONS, version)).where(F.col("pdate") >= first)
 
     def merge_sessions(self, changes: DataFrame, rows: Mapping[str, int], first: date, last: date, version: int) -> int:
         """Write changed rows into ods_sessions in one commit (R16, R19); give its version.
 
         Args:
-            changes: at most one row per event: the columns of the table, `change`, and `place` where one is stored.
+            changes: at most one row per event, as `RowChanges` has them.
             rows: how many of them are inserted, changed and removed.
             first: least `pdate` among them.
             last: greatest `pdate` among them.
@@ -221,14 +217,9 @@ class Lake:
         Raises:
             LakeError: somebody else has written since, or the rows are not as many; then nothing is written.
         """
-        merged = RowChanges(
-            changes.where(F.col("change") != DELETE).select(*SESSION_COLUMNS),
-            changes.where(F.col("change") != INSERT).select(PLACE),
-            f"pdate BETWEEN DATE'{first}' AND DATE'{last}'",
-            rows[INSERT], rows[UPDATE], rows[DELETE],
-        )  # fmt: skip
+        changed = RowChanges(changes, rows[INSERT], rows[UPDATE], rows[DELETE], first, last)
         with _one_writer():
-            return merge_after(self.spark, self.path(ODS_SESSIONS), version, merged)
+            return commit_changes(self.spark, self.path(ODS_SESSIONS), version, changed, self.commit).version
 
     def replace_sessions(self, rows: DataFrame, properties: Mapping[str, str], read_version: int) -> int:
         """Put these rows in the place of all of ods_sessions and set properties, in one commit; give its version.
@@ -237,7 +228,7 @@ class Lake:
             LakeError: somebody else has written since `read_version`, from which the rows were computed.
         """
         with _one_writer():
-            return replace_after(self.spark, self.path(ODS_SESSIONS), read_version, rows, properties)
+            return replace_all(self.spark, self.path(ODS_SESSIONS), read_version, rows, properties).version
 
     def compact_sessions(self, before: date) -> list[date]:
         """Rewrite the event dates before this one that lie in many files or under deletion vectors, sorted by key.
@@ -247,12 +238,12 @@ class Lake:
         Returns:
             The dates that were rewritten.
         """
-        files = files_by_partition(self.spark, self.path(ODS_SESSIONS), "pdate")
-        worn = files.where(
-            (F.col("partition") < F.lit(before))
-            & ((F.col("deletion_vectors") > 0) | (F.col("files") > F.ceil(F.col("bytes") / _LARGEST_FILE)))
+        files = self.stored(ODS_SESSIONS).files_by_day("pdate")
+        dates = sorted(
+            day
+            for day, found in files.items()
+            if day < before and (found.with_vectors or found.number > ceil(found.size / _LARGEST_FILE))
         )
-        dates = sorted(row["partition"] for row in worn.collect())
         if dates:
             table = DeltaTable.forPath(self.spark, self.path(ODS_SESSIONS))
             table.optimize().where(f"pdate IN ({_literals(dates)})").executeZOrderBy(*KEY_COLUMNS)
@@ -276,6 +267,14 @@ class Lake:
         """Delete the files that no version of the last seven days needs, Delta's own safety check on."""
         if self.stored(table).is_made():
             DeltaTable.forPath(self.spark, self.path(table)).vacuum()
+
+
+def schema_of(table: Table) -> StructType:
+    """Return the schema of a table as Spark has it, with the meaning of each column as its comment."""
+    schema = StructType()
+    for column in table.columns:
+        schema.add(column.name, DataType.fromDDL(column.sql_type), column.nullable, {"comment": column.meaning})
+    return schema
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def spark_session(
     active = SparkSession.getActiveSession()
     if active is not None and active.sparkContext.appName == _NAME:
         return active
-    jars = _jars("", "jars")
+    jars = _jars("", "jars") + _jars("delta", "jars")
     for_s3 = _jars("s3", "jars-s3") if uses_s3 else []
     of_jvm = {
         # Must be known before the JVM starts.

@@ -12,7 +12,7 @@ _ROOMS = (
     "landing/readers",
     "rule/sessions",
     "pipeline/land",
-    "lake/merges",
+    "lake/commits",
     "lake/lake",
     "pipeline/apply",
 )

@@ -53,13 +53,13 @@ def changes(
     Args:
         incoming: the four event columns and DATE `_updated_at`: rows of `days`, and rows that hold a vanished
             event elsewhere; repeats allowed.
-        stored: stored rows, `SESSION_COLUMNS` and `place`; those before the earliest `since` - T may be left out.
+        stored: stored rows, `SESSION_COLUMNS` and `row_address`; those before the earliest `since` - T may be left out.
         since: the answer of `earliest_changes`.
         days: the arrival days that are applied.
         rule: timeout and user actions, those the stored rows were computed with.
 
     Returns:
-        `SESSION_COLUMNS`, `change` (inserted, changed or removed), `place`, `stored_session_start` and
+        `SESSION_COLUMNS`, `change` (inserted, changed or removed), `row_address`, `stored_session_start` and
         `stored_first_updated_at` (NULL where nothing was stored), and `stored_session`: the start of the latest
         stored session of a row up to this instant.
     """
@@ -87,7 +87,7 @@ def _stored_context(stored: DataFrame, since: DataFrame, days: Sequence[date], r
             is_seed.alias("is_seed"),
             F.col("session_start").alias("stored_session_start"),
             F.col("first_updated_at").alias("stored_first_updated_at"),
-            "place",
+            "row_address",
         )
     )
 

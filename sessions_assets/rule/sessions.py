@@ -15,7 +15,7 @@ read it in the same order with the same code. A row of the timeline has
 | is_seed                 | a stored action just before the earliest change: context, never changed (R14)    |
 | stored_session_start    | its session as stored, or NULL                                                   |
 | stored_first_updated_at | its first arrival day as stored, or NULL                                         |
-| place                   | where the stored row lies, for whoever replaces it; NULL if there is none        |
+| row_address             | where the stored row lies, for whoever replaces it; NULL if there is none        |
 """
 
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def delivered_timeline(rows: DataFrame, rule: SessionRule) -> DataFrame:
         F.lit(None).cast("timestamp").alias("stored_session_start"),
         F.lit(None).cast("date").alias("stored_first_updated_at"),
         # Of whatever type the stored rows have.
-        F.lit(None).alias("place"),
+        F.lit(None).alias("row_address"),
     )
 
 
@@ -97,7 +97,7 @@ def sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
         "stored_session_start",
         "stored_first_updated_at",
         "stored_session",
-        "place",
+        "row_address",
     )
 
 
