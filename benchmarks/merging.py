@@ -1,4 +1,4 @@
-"""How the same changed rows get into ods_sessions: by our own commit, by MERGE with deletion vectors, and without.
+"""How the same changed rows get into ods_sessions: by row addresses, by MERGE with deletion vectors, and without.
 
 Usage: python -m benchmarks.merging [--events 20000 200000 1000000] [--days 9] [--repeats 3] [--output FOLDER]
        python -m benchmarks.merging --way NAME FOLDER (one measurement, as the first form starts it)
@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from delta.tables import DeltaTable
 from pyspark.sql import DataFrame
 
 from benchmarks import reports
@@ -25,49 +24,24 @@ from benchmarks.lakes import days_of, land_and_apply, session
 from benchmarks.meters import Measured
 from benchmarks.processes import Run, median_wall, run, run_in_turn
 from benchmarks.rivals import measured_lake
+from sessions_assets.lake.commits import MERGE, ROWS
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import ODS_SESSIONS
-from sessions_assets.rule.changes import DELETE, INSERT
-from sessions_assets.rule.events import IDENTITY_COLUMNS
-from sessions_assets.rule.session_rule import SESSION_COLUMNS
 
 _OWN, _VECTORS, _COPIES = "our commit", "MERGE, vectors", "MERGE, copies"
 _WAYS = (_OWN, _VECTORS, _COPIES)
 
 
 class MeasuredLake(Lake):
-    """A lake whose write of changed sessions is measured: by our commit."""
+    """A lake whose write of changed sessions is measured; whether MERGE marks rows or copies files the table says."""
 
     found: Measured
 
     def merge_sessions(self, changes: DataFrame, rows: Mapping[str, int], first: date, last: date, version: int) -> int:
         """Measure the write."""
-        versions: list[int] = []
-        self.found = measured_lake(self, lambda: versions.append(self._write(changes, rows, first, last, version)))
+        write, versions = super().merge_sessions, list[int]()
+        self.found = measured_lake(self, lambda: versions.append(write(changes, rows, first, last, version)))
         return versions[0]
-
-    def _write(self, changes: DataFrame, rows: Mapping[str, int], first: date, last: date, version: int) -> int:
-        return super().merge_sessions(changes, rows, first, last, version)
-
-
-class MergingLake(MeasuredLake):
-    """The same, by MERGE; whether rows are marked or files copied is a property of the table."""
-
-    def _write(self, changes: DataFrame, _rows: Mapping[str, int], first: date, last: date, version: int) -> int:
-        identity = (*IDENTITY_COLUMNS, "pdate")
-        same = " AND ".join(f"ods.{column} = new.{column}" for column in identity)
-        within = f"ods.pdate BETWEEN DATE'{first}' AND DATE'{last}'"
-        others = {column: f"new.{column}" for column in SESSION_COLUMNS if column not in identity}
-        (
-            DeltaTable.forPath(self.spark, self.path(ODS_SESSIONS))
-            .alias("ods")
-            .merge(changes.alias("new"), f"{same} AND {within}")
-            .whenMatchedDelete(f"new.change = '{DELETE}'")
-            .whenMatchedUpdate(set=others)
-            .whenNotMatchedInsert(f"new.change = '{INSERT}'", {column: f"new.{column}" for column in SESSION_COLUMNS})
-            .execute()
-        )
-        return version + 1
 
 
 def main() -> None:
@@ -102,7 +76,7 @@ def _measured(way: str, folder: Path) -> Measured:
     if place.is_dir():
         shutil.rmtree(place)
     shutil.copytree(folder / "history", place)
-    lake = (MeasuredLake if way == _OWN else MergingLake)(session(), str(place))
+    lake = MeasuredLake(session(), str(place), commit=ROWS if way == _OWN else MERGE)
     table = f"delta.`{lake.path(ODS_SESSIONS)}`"
     lake.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableDeletionVectors' = '{way != _COPIES}')")
     for day in days_of(folder)[-2:]:

@@ -19,7 +19,10 @@ def wait_for(file: Path) -> None:
 
 
 def waiting(rows: DataFrame, column: str, folder: Path) -> DataFrame:
-    """Let each task that computes a column of text write the file `computing` into a folder, and wait for `go`."""
+    """Let the task that computes a column of text write the file `computing` into a folder, and wait for `go`.
+
+    It is one task, so that the other writer has a core.
+    """
 
     def wait(value: str | None) -> str | None:
         (folder / "computing").touch()
@@ -28,4 +31,4 @@ def waiting(rows: DataFrame, column: str, folder: Path) -> DataFrame:
 
     # Else whatever `python3` there is on the PATH.
     rows.sparkSession.sparkContext.pythonExec = sys.executable
-    return rows.withColumn(column, F.udf(wait, "string", useArrow=False)(column))
+    return rows.coalesce(1).withColumn(column, F.udf(wait, "string", useArrow=False)(column))

@@ -107,7 +107,9 @@ def changes_of(lake: Lake, step: Step, version: int) -> RowChanges:
     rows = frame(lake.spark, [(found, kind) for kind, those in kinds.items() for found in those])
     stored = with_row_addresses(lake.read(ODS_SESSIONS, version)).select(*IDENTITY_COLUMNS, "row_address")
     dates = [found.pdate for those in step for found in those]
-    return RowChanges(rows.join(stored, [*IDENTITY_COLUMNS], "left"), *step.counts, min(dates), max(dates))
+    # Written as one file of each date.
+    changed = rows.join(stored, [*IDENTITY_COLUMNS], "left").coalesce(1)
+    return RowChanges(changed, *step.counts, min(dates), max(dates))
 
 
 def after(steps: Iterable[Step]) -> list[Row]:
