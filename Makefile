@@ -96,7 +96,7 @@ jars-s3: jars ## fetch the jars of jars/s3/ivy.xml, for batches or tables on S3
 
 clean: ## remove .venv, jars, lake, Dagster's runs, caches
 	rm -rf $(VENV) lake spark-warehouse .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
-	rm -rf $(TOOLS) jars/*.jsa jars/*.jar jars/.fetch-* jars/s3/*.jar jars/s3/.fetch-*
+	rm -rf $(TOOLS) jars/*.jsa jars/*.jar jars/.fetch-* jars/s3/*.jar jars/s3/.fetch-* jars/delta/*.jar jars/delta/.fetch-*
 	find .dagster_home -mindepth 1 ! -name dagster.yaml -delete
 	find sessions_assets sessions_assets_tests jars -name __pycache__ -exec rm -rf {} +
 

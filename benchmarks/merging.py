@@ -1,4 +1,4 @@
-"""How the same changed rows get into ods_sessions: by our own commit, by MERGE with deletion vectors, and without.
+"""How the same changed rows get into ods_sessions: by row addresses, by MERGE with deletion vectors, and without.
 
 Usage: python -m benchmarks.merging [--events 20000 200000 1000000] [--days 9] [--repeats 3] [--output FOLDER]
        python -m benchmarks.merging --way NAME FOLDER (one measurement, as the first form starts it)
@@ -10,12 +10,8 @@ another one; that of the last day is measured. Writes OUTPUT/merging.md.
 import argparse
 import shutil
 import tempfile
-from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
-
-from delta.tables import DeltaTable
-from pyspark.sql import DataFrame
+from typing import Any
 
 from benchmarks import reports
 from benchmarks.deltas import rows_that_differ
@@ -25,49 +21,29 @@ from benchmarks.lakes import days_of, land_and_apply, session
 from benchmarks.meters import Measured
 from benchmarks.processes import Run, median_wall, run, run_in_turn
 from benchmarks.rivals import measured_lake
+from sessions_assets.lake import ods
+from sessions_assets.lake.commits import Committed
+from sessions_assets.lake.lake import MERGE, ROWS
 from sessions_assets.lake.tables import ODS_SESSIONS
-from sessions_assets.rule.changes import DELETE, INSERT
-from sessions_assets.rule.events import IDENTITY_COLUMNS
-from sessions_assets.rule.session_rule import SESSION_COLUMNS
 from sessions_assets_tests.lakes import Lake
 
 _OWN, _VECTORS, _COPIES = "our commit", "MERGE, vectors", "MERGE, copies"
 _WAYS = (_OWN, _VECTORS, _COPIES)
 
 
-class MeasuredLake(Lake):
-    """A lake whose write of changed sessions is measured: by our commit."""
+class MeasuredCommit:
+    """Measures the commit of changed rows, the last one; MERGE marks rows or copies files as the table says."""
 
     found: Measured
 
-    def merge_sessions(self, changes: DataFrame, rows: Mapping[str, int], first: date, last: date, version: int) -> int:
-        """Measure the write."""
-        versions: list[int] = []
-        self.found = measured_lake(self, lambda: versions.append(self._write(changes, rows, first, last, version)))
-        return versions[0]
+    def __init__(self, lake: Lake) -> None:
+        self._lake, self._commit = lake, ods.commit_changes
 
-    def _write(self, changes: DataFrame, rows: Mapping[str, int], first: date, last: date, version: int) -> int:
-        return super().merge_sessions(changes, rows, first, last, version)
-
-
-class MergingLake(MeasuredLake):
-    """The same, by MERGE; whether rows are marked or files copied is a property of the table."""
-
-    def _write(self, changes: DataFrame, _rows: Mapping[str, int], first: date, last: date, version: int) -> int:
-        identity = (*IDENTITY_COLUMNS, "pdate")
-        same = " AND ".join(f"ods.{column} = new.{column}" for column in identity)
-        within = f"ods.pdate BETWEEN DATE'{first}' AND DATE'{last}'"
-        others = {column: f"new.{column}" for column in SESSION_COLUMNS if column not in identity}
-        (
-            DeltaTable.forPath(self.spark, self.path(ODS_SESSIONS))
-            .alias("ods")
-            .merge(changes.alias("new"), f"{same} AND {within}")
-            .whenMatchedDelete(f"new.change = '{DELETE}'")
-            .whenMatchedUpdate(set=others)
-            .whenNotMatchedInsert(f"new.change = '{INSERT}'", {column: f"new.{column}" for column in SESSION_COLUMNS})
-            .execute()
-        )
-        return version + 1
+    def __call__(self, *arguments: Any) -> Committed:  # noqa: ANN401 - passed on
+        """Commit and measure."""
+        made: list[Committed] = []
+        self.found = measured_lake(self._lake, lambda: made.append(self._commit(*arguments)))
+        return made[0]
 
 
 def main() -> None:
@@ -102,12 +78,13 @@ def _measured(way: str, folder: Path) -> Measured:
     if place.is_dir():
         shutil.rmtree(place)
     shutil.copytree(folder / "history", place)
-    lake = (MeasuredLake if way == _OWN else MergingLake)(session(), str(place))
+    lake = Lake(session(), str(place), commit=ROWS if way == _OWN else MERGE)
     table = f"delta.`{lake.path(ODS_SESSIONS)}`"
     lake.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableDeletionVectors' = '{way != _COPIES}')")
+    commit = ods.commit_changes = MeasuredCommit(lake)  # type: ignore[assignment]
     for day in days_of(folder)[-2:]:
         land_and_apply(lake, folder, [day])
-    return lake.found
+    return commit.found
 
 
 def _compared(events: int, arguments: argparse.Namespace) -> dict[str, list[Run]]:

@@ -14,8 +14,6 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake.transactions import scala_object
-
 _TICKS_PER_SECOND = 100
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _KINDS = ("landing", "raw_events", "ods_sessions")
@@ -80,7 +78,8 @@ def measured_on(spark: SparkSession, work: Callable[[], object]) -> Measured:
     # Else the folder that a scan reads would be cut off in what is noted of it.
     spark.conf.set("spark.sql.maxMetadataStringLength", "10000")
     java: Any = spark._jvm  # noqa: SLF001
-    compilations = scala_object(java.org.apache.spark.metrics.source, "CodegenMetrics").METRIC_COMPILATION_TIME()
+    metrics = getattr(java.org.apache.spark.metrics.source, "CodegenMetrics$")
+    compilations = getattr(metrics, "MODULE$").METRIC_COMPILATION_TIME()
     compiled_before = compilations.getCount()
     jobs_before = {job.jobId() for job in _listed(context.statusStore().jobsList(None))}
     queries_before = {query.executionId() for query in _listed(queries.executionsList())}

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from sessions_assets.lake.lake import ROWS, WAYS_TO_COMMIT
 from sessions_assets.lake.spark import DRIVER_MEMORY
 from sessions_assets.rule.events import LATENESS_DAYS
 from sessions_assets.rule.session_rule import SESSION_TIMEOUT, USER_ACTIONS
@@ -37,6 +38,7 @@ class Settings:
         quarantine_warn_share: SESSIONS_QUARANTINE_WARN_SHARE, share of a batch; a check warns if more rows are refused.
         late_warn_share: SESSIONS_LATE_WARN_SHARE, share of the accepted rows; a check warns if more of them are late.
         due_hour: SESSIONS_DUE_HOUR, the hour in UTC by which the batch of the day should have arrived.
+        commit: SESSIONS_COMMIT, how changed rows are committed: `rows`, by row address, or `merge`, by MERGE.
         spark_master: SPARK_MASTER.
         driver_memory: SPARK_DRIVER_MEMORY, memory of the Spark driver, which also does the work on a local master.
         s3_endpoint: AWS_ENDPOINT_URL, of an S3 store that is not Amazon's.
@@ -52,6 +54,7 @@ class Settings:
     quarantine_warn_share: float = 0.05
     late_warn_share: float = 0.2
     due_hour: int = 12
+    commit: str = ROWS
     spark_master: str = "local[*]"
     driver_memory: str = DRIVER_MEMORY
     s3_endpoint: str | None = None
@@ -74,6 +77,7 @@ class Settings:
             "quarantine_warn_share": ("SESSIONS_QUARANTINE_WARN_SHARE", _share),
             "late_warn_share": ("SESSIONS_LATE_WARN_SHARE", _share),
             "due_hour": ("SESSIONS_DUE_HOUR", _hour),
+            "commit": ("SESSIONS_COMMIT", _commit),
             "spark_master": ("SPARK_MASTER", str),
             "driver_memory": ("SPARK_DRIVER_MEMORY", _memory),
             "s3_endpoint": ("AWS_ENDPOINT_URL", _endpoint),
@@ -131,6 +135,12 @@ def _share(text: str) -> float:
     if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", text):
         raise ValueError("a share from 0 to 1 such as 0.05")
     return float(text)
+
+
+def _commit(text: str) -> str:
+    if text not in WAYS_TO_COMMIT:
+        raise ValueError(" or ".join(WAYS_TO_COMMIT))
+    return text
 
 
 def _memory(text: str) -> str:

@@ -15,8 +15,8 @@ from sessions_assets.storage import LOCAL, Storage
 class Lake(lake.Lake):
     """A lake that remembers a Spark session."""
 
-    def __init__(self, spark: SparkSession, root: str, storage: Storage = LOCAL) -> None:
-        super().__init__(root, storage)
+    def __init__(self, spark: SparkSession, root: str, storage: Storage = LOCAL, commit: str = lake.ROWS) -> None:
+        super().__init__(root, storage, commit)
         self.spark = spark
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:

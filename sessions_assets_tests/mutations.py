@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake import merges
+from sessions_assets.lake import commits
 from sessions_assets.pipeline import apply as apply_module
 from sessions_assets.rule import changes, events, sessions
 from sessions_assets.rule.violations import BLANK, DATE, DUPLICATE, GAP, ID, MISSING, NATIVE, START
@@ -95,7 +95,7 @@ MUTATIONS_OF_CHANGES = {
         apply_module, "_changed_rows", " - plan.rule.timeout", "", long_session
     ),
     "what is replaced stays": Mutation(
-        merges, "merge_after", "if changes.updated + changes.deleted:", "if changes.deleted:", cases_of_deliveries
+        commits, "commit_rows", "where(change != INSERT)", "where(change == DELETE)", cases_of_deliveries
     ),
     "update guard without NULL-safety": Mutation(
         changes, "_change", '.eqNullSafe(F.col("stored_session_start"))', '.__eq__(F.col("stored_session_start"))',

@@ -195,14 +195,15 @@ def test_a_second_writer_is_noticed(history: History, tmp_path: Path) -> None:
     assert as_text([row for row in stored_rows(lake) if row.user_id == "u"]) == "a 10:00, b 10:00"
 
 
-def test_no_merge_copies_a_row_that_does_not_change(history: History) -> None:
+def test_no_commit_copies_a_row_that_does_not_change(history: History) -> None:
     """Changed rows are marked in deletion vectors; the other rows of their files are not written again (R19)."""
     table = DeltaTable.forPath(history.spark, str(history.folder / "lake" / "ods_sessions"))
-    merges = table.history().where("operation = 'MERGE'").select("operationMetrics", "operationParameters").collect()
-    assert len(merges) == len(SCRIPT)
-    assert {row["operationMetrics"]["numTargetRowsCopied"] for row in merges} == {"0"}
-    assert sum(int(row["operationMetrics"]["numTargetRowsUpdated"]) for row in merges) > 10
-    assert all(re.search(r"pdate, 2025-03-\d\d, 2025-03-", row["operationParameters"]["predicate"]) for row in merges)
+    noted = table.history().where("operation = 'ROW COMMIT'").select("operationMetrics", "operationParameters")
+    commits = noted.collect()
+    assert len(commits) == len(SCRIPT)
+    assert {row["operationMetrics"]["numTargetRowsCopied"] for row in commits} == {"0"}
+    assert sum(int(row["operationMetrics"]["numTargetRowsUpdated"]) for row in commits) > 10
+    assert all(re.search(r"pdate, 2025-03-\d\d, 2025-03-", row["operationParameters"]["predicate"]) for row in commits)
 
 
 def test_a_folder_may_have_any_letters(spark: SparkSession, tmp_path: Path) -> None:

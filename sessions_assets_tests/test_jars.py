@@ -7,6 +7,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -142,18 +143,58 @@ def test_jar_of_an_older_list_is_removed(jars: Jars) -> None:
     assert jars.content == {"a-1.jar": RIGHT}
 
 
-def test_a_source_is_compiled_once_and_again_when_it_changes(jars: Jars) -> None:
+@pytest.mark.parametrize("folder", ["", "delta"])
+def test_a_source_is_compiled_once_and_again_when_it_changes(folder: str, jars: Jars) -> None:
     """A jar of it is named after its content; what was compiled before is removed."""
     (jars.folder / "a-1.jar").write_bytes(RIGHT)
     names = []
+    (jars.folder / folder).mkdir(exist_ok=True)
     for text in ("class One", "class One", "class Two"):
-        (jars.folder / "Store.scala").write_text(text)
+        (jars.folder / folder / "Store.scala").write_text(text)
         done = jars.fetch(COMPILING_JAVA if text not in names else None)
         assert done.returncode == 0, done.stderr
         assert ("compiled Store.scala" in done.stdout) == (text not in names)
         names.append(text)
-        (compiled,) = jars.folder.glob("Store-*.jar")
+        (compiled,) = (jars.folder / folder).glob("Store-*.jar")
         assert compiled.read_text() == f"{text}\n"
+
+
+def test_a_source_is_compiled_again_for_other_jars(jars: Jars) -> None:
+    """What was compiled against one Delta is not used with another."""
+    (jars.folder / "a-1.jar").write_bytes(RIGHT)
+    (jars.folder / "delta").mkdir()
+    (jars.folder / "delta" / "Store.scala").write_text("class One")
+    compiled = []
+    for name in ("a-1.jar", "a-2.jar"):
+        (jars.folder / name).write_bytes(RIGHT)
+        (jars.folder / "SHA256SUMS").write_text(SUMS.replace("a-1.jar", name))
+        done = jars.fetch(COMPILING_JAVA)
+        assert "compiled Store.scala" in done.stdout, done.stderr
+        compiled += [path.name for path in (jars.folder / "delta").glob("*.jar")]
+    assert len(set(compiled)) == 2
+
+
+def test_another_delta_fails_with_an_error_of_the_compiler(jars: Jars) -> None:
+    """The real source, compiler and jars; of Delta's internals one is gone, as it could be in another release."""
+    java = shutil.which("java")
+    assert java is not None
+    for jar in (PROJECT / "jars").glob("*.jar"):
+        with ZipFile(jar) as old, ZipFile(jars.folder / jar.name, "w") as new:
+            for name in old.namelist():
+                if "DMLWithDeletionVectorsHelper" not in name:
+                    new.writestr(name, old.read(name))
+    sums = [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}\n" for jar in jars.folder.glob("*.jar")]
+    (jars.folder / "SHA256SUMS").write_text("".join(sums))
+    (jars.folder / "delta").mkdir()
+    shutil.copy(PROJECT / "jars" / "delta" / "RowCommit.scala", jars.folder / "delta")
+    done = jars.fetch(f'#!/bin/sh\nexec "{java}" "$@"\n')
+    assert done.returncode == 1
+    assert (
+        "error: object DMLWithDeletionVectorsHelper is not a member of package org.apache.spark.sql.delta.commands"
+        in done.stderr
+    )
+    assert "jars: RowCommit.scala does not compile" in done.stderr
+    assert not list((jars.folder / "delta").glob("*.jar"))
 
 
 def test_a_source_that_does_not_compile_shows_why(jars: Jars) -> None:

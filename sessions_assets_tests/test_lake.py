@@ -1,22 +1,24 @@
 """How the tables are made and days landed: with what they promise, and beside or after a process that does it too."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
-from typing import Any
+from threading import Barrier
 
 import pytest
 from delta.tables import DeltaTable
 from deltalake import DeltaTable as DeltaLake
-from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
-from sessions_assets.lake import transactions
+from sessions_assets.lake.commits import create_table
 from sessions_assets.lake.lake import LakeError
-from sessions_assets.lake.spark import shuffle_partitions_for
+from sessions_assets.lake.spark import schema_of, shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets_tests.lakes import Lake
+from sessions_assets_tests.meeting import wait_for, waiting
 from sessions_assets_tests.tables import day, event, frame
 
 
@@ -50,18 +52,19 @@ def test_a_creation_that_was_killed_is_only_repeated(lake: Lake) -> None:
     assert lake.version(ODS_SESSIONS) == 0
 
 
-def test_of_two_creations_at_once_one_counts(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one commits when this one has looked and is about to commit."""
-    last_step = transactions._manual_update  # noqa: SLF001 - the moment before the commit
+def test_of_two_creations_at_once_one_counts(spark: SparkSession, tmp_path: Path) -> None:
+    """Both begin when there is no table, in each of some rounds."""
+    for number in range(5):
+        lake, together = Lake(spark, str(tmp_path / f"{number}")), Barrier(2)
 
-    def overtaken(delta: object) -> object:
-        monkeypatch.undo()
-        lake.create(ODS_SESSIONS, {"sessions.some": "first"})
-        return last_step(delta)
+        def create(name: str, lake: Lake = lake, together: Barrier = together) -> None:
+            together.wait(60)
+            create_table(spark, lake.path(ODS_SESSIONS), schema_of(ODS_SESSIONS), ["pdate"], {"sessions.some": name})
 
-    monkeypatch.setattr(transactions, "_manual_update", overtaken)
-    lake.create(ODS_SESSIONS, {"sessions.some": "second"})
-    assert (lake.version(ODS_SESSIONS), lake.properties(ODS_SESSIONS)["sessions.some"]) == (0, "first")
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(create, ["one", "two"])) == [None, None]
+        assert lake.version(ODS_SESSIONS) == 0
+        assert lake.properties(ODS_SESSIONS)["sessions.some"] in {"one", "two"}
 
 
 @pytest.mark.parametrize(
@@ -89,47 +92,26 @@ def delivered(lake: Lake, arrival: date) -> DataFrame:
 
 
 @pytest.mark.parametrize(("other", "is_refused"), [(day(0), True), (day(1), False)], ids=["the same day", "another"])
-def test_of_two_landings_at_once_one_counts(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, *, other: date, is_refused: bool
-) -> None:
-    """The other one commits when this one has found no row of its day, has written and is about to commit."""
+def test_of_two_landings_at_once_one_counts(lake: Lake, tmp_path: Path, *, other: date, is_refused: bool) -> None:
+    """The other one commits when this one has found no row of its day and writes."""
     lake.create(RAW_EVENTS)
-    last_step = transactions._replacement  # noqa: SLF001 - the moment before the commit
-
-    def overtaken(spark: SparkSession, where: str) -> object:
-        monkeypatch.undo()
-        lake.replace_days(RAW_EVENTS, [other], delivered(lake, other))
-        return last_step(spark, where)
-
-    monkeypatch.setattr(transactions, "_replacement", overtaken)
     refused = pytest.raises(LakeError, match="another run replaces 2025-03-10") if is_refused else nullcontext()
-    with refused:
-        lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(0)))
+    with ThreadPoolExecutor(1) as pool:
+        rows = waiting(delivered(lake, day(0)), "event_id", tmp_path)
+        first = pool.submit(lake.replace_days, RAW_EVENTS, [day(0)], rows)
+        wait_for(tmp_path / "computing")
+        lake.replace_days(RAW_EVENTS, [other], delivered(lake, other))
+        (tmp_path / "go").touch()
+        with refused:
+            first.result(120)
     assert lake.count_rows(RAW_EVENTS, [day(0), day(1)]) == {day(0): 1, day(1): 0 if is_refused else 1}
     lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(0)))
     assert lake.count_rows(RAW_EVENTS, [day(0)]) == {day(0): 1}
 
 
-def test_a_landing_that_comes_after_another_replaces(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one commits between the look at the table and the beginning of the transaction."""
-    lake.create(RAW_EVENTS)
-    count_rows = lake.count_rows
-
-    def overtaken(*arguments: Any) -> dict[date, int]:  # noqa: ANN401 - passed on
-        monkeypatch.undo()
-        found = count_rows(*arguments)
-        lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(0)))
-        return found
-
-    monkeypatch.setattr(lake, "count_rows", overtaken)
-    lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(0)))
-    assert lake.count_rows(RAW_EVENTS, [day(0)]) == {day(0): 1}
-    assert lake.version(RAW_EVENTS) == 2
-
-
 def test_a_row_of_another_day_is_refused(lake: Lake) -> None:
     lake.create(RAW_EVENTS)
-    with pytest.raises(Py4JJavaError, match="what is replaced"):
+    with pytest.raises(AnalysisException, match="does not conform to partial table overwrite condition"):
         lake.replace_days(RAW_EVENTS, [day(0)], delivered(lake, day(1)))
     assert lake.version(RAW_EVENTS) == 0
 

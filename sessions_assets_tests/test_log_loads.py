@@ -47,7 +47,7 @@ def test_a_run_opens_each_log_once_and_once_more_after_a_commit(lake: Lake, tmp_
     for expected_land, expected_apply in (
         (
             ["deliveries", "raw_events", "raw_quarantine", "raw_events", "raw_quarantine"],
-            ["deliveries", "raw_events", "ods_sessions", "ods_sessions"],
+            ["deliveries", "raw_events", "ods_sessions"],
         ),
         (["deliveries", "raw_events", "raw_quarantine"], ["deliveries", "raw_events", "ods_sessions"]),
     ):

@@ -27,7 +27,8 @@ ARCHIVE = FOLDER / "classes.jsa"
 
 def main() -> None:
     """Create the archive, unless it is there."""
-    newest = max(file.stat().st_mtime for file in (*FOLDER.glob("*.jar"), Path(pyspark.__file__)))
+    jars = (*FOLDER.glob("*.jar"), *FOLDER.glob("delta/*.jar"))
+    newest = max(file.stat().st_mtime for file in (*jars, Path(pyspark.__file__)))
     if ARCHIVE.exists() and ARCHIVE.stat().st_mtime >= newest:
         print("archive of classes: there")
         return

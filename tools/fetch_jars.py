@@ -4,10 +4,12 @@
 Java, and the Python that has pyspark: the Ivy that pyspark brings does the download. When every jar is there and right
 it does nothing, so it may be run before every use.
 
-A Scala source in the folder becomes a jar too, by the compiler that Spark brings.
+A Scala source in the folder, or in its folder `delta`, becomes a jar too: the compiler that Spark brings compiles it
+against the jars that were fetched, so that a source that does not fit them fails here, and not in a run.
 """
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -53,7 +55,9 @@ def update(folder: Path) -> str:
     else:
         _fetch(folder, sums)
         done = f"jars: fetched {len(sums)}, checksums right"
-    for source in sorted(folder.glob("*.scala")):
+    own = folder / "delta"
+    _remove_what_is_not_listed(own, {})
+    for source in sorted([*folder.glob("*.scala"), *own.glob("*.scala")]):
         _compile(source, _compiled(source))
     return done
 
@@ -69,8 +73,11 @@ def _fetch(folder: Path, sums: dict[str, str]) -> None:
 
 
 def _compiled(source: Path) -> Path:
-    """Name the jar of a source after what is in it, so that a changed source is compiled again."""
-    return source.with_name(f"{source.stem}-{_sum(source)[:12]}.jar")
+    """Name the jar of a source after what it is made of: it is compiled again when its text, Spark or a jar changes."""
+    lists = [folder / "SHA256SUMS" for folder in (source.parent, source.parent.parent)]
+    texts = [file.read_bytes() for file in (source, *lists) if file.is_file()]
+    made_of = b"\0".join([importlib.metadata.version("pyspark").encode(), *texts])
+    return source.with_name(f"{source.stem}-{hashlib.sha256(made_of).hexdigest()[:12]}.jar")
 
 
 def _compile(source: Path, jar: Path) -> None:
@@ -85,7 +92,7 @@ def _compile(source: Path, jar: Path) -> None:
         if compiler.returncode:
             print(compiler.stdout + compiler.stderr, file=sys.stderr)
             raise FetchError(
-                f"{source.name} does not compile, see above: are the jars of {source.parent.parent} there?"
+                f"{source.name} does not compile, see above: it must fit the jars in {source.parent.parent}"
             )
         made.replace(jar)
     print(f"jars: compiled {source.name}", flush=True)

@@ -109,7 +109,12 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
             opened = lake.open()
             run = apply(pyspark.spark_session, opened, days, session_rule.rule)
             hours = sessions_by_hour(opened.snapshot(ODS_SESSIONS, run.version), run.days)
-        whole = {**of_changes(run, run.version), **of_run(seconds(), pyspark.ui_address), **lineage_of_sessions()}
+        whole = {
+            **of_changes(run, run.version),
+            "commit": lake.commit,
+            **of_run(seconds(), pyspark.ui_address),
+            **lineage_of_sessions(),
+        }
         _show(context, days, {day: of_applied(run, day, hours[day]) for day in run.days}, whole)
 
     return ods_sessions

@@ -11,7 +11,7 @@ from dagster import ConfigurableResource
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
-from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.lake import ROWS, Lake
 from sessions_assets.lake.spark import DRIVER_MEMORY, spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.rule.session_rule import SessionRule
@@ -57,7 +57,9 @@ class StoredResource(ConfigurableResource[Any]):
 
 
 class LakeResource(StoredResource):
-    """Where the Delta tables lie."""
+    """Where the Delta tables are, and how changed rows of ods_sessions are committed."""
+
+    commit: str = Field(default=ROWS, description="how changed rows of ods_sessions are committed: rows or merge")
 
     def open(self) -> Lake:
         """Open the tables; no Spark session is needed.
@@ -66,7 +68,7 @@ class LakeResource(StoredResource):
             StorageError: they lie on S3, and S3 cannot be used.
         """
         root = self.root.rstrip("/") if "://" in self.root else str(Path(self.root).absolute())
-        return Lake(root, self._checked())
+        return Lake(root, self._checked(), self.commit)
 
 
 class LandingResource(StoredResource):
@@ -106,7 +108,9 @@ def build_resources(settings: Settings) -> dict[str, ConfigurableResource[Any]]:
             spark_config=storage.for_spark() if uses_s3 else {},
             uses_s3=uses_s3,
         ),
-        "lake": LakeResource(root=settings.lake, endpoint=storage.endpoint, region=storage.region),
+        "lake": LakeResource(
+            root=settings.lake, endpoint=storage.endpoint, region=storage.region, commit=settings.commit
+        ),
         "landing": LandingResource(root=settings.landing, endpoint=storage.endpoint, region=storage.region),
         "session_rule": SessionRuleResource(
             timeout_microseconds=settings.timeout // timedelta(microseconds=1),

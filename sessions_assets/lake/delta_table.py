@@ -4,11 +4,22 @@ Must not know Spark, Dagster or what the tables are for.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a partition: how many, their bytes, and how many of them have deletion vectors."""
+
+    number: int = 0
+    size: int = 0
+    with_vectors: int = 0
 
 
 class Snapshot:
@@ -48,6 +59,23 @@ class Snapshot:
             if day in rows:
                 rows[day] += number
         return rows
+
+    def files_by_day(self, partition: str) -> dict[date, Files]:
+        """Return the files of each day of a table that is partitioned by a day."""
+        added = self._table.get_add_actions(flatten=True)
+        columns = (added.column(name).to_pylist() for name in (f"partition.{partition}", "path", "size_bytes"))
+        # The two lists write the address of a file differently, but no two files have the same name.
+        marked = {
+            PurePosixPath(str(path)).name
+            for batch in self._table.deletion_vectors()
+            for path in batch.column("filepath").to_pylist()
+        }
+        found: dict[date, Files] = {}
+        for day, path, size in zip(*columns, strict=True):
+            files = found.get(day, Files())
+            has_vector = PurePosixPath(path).name in marked
+            found[day] = Files(files.number + 1, files.size + size, files.with_vectors + has_vector)
+        return found
 
     def least_timestamp(self, day_column: str, days: Collection[date]) -> datetime | None:
         """Return a lower bound of `timestamp` in the rows whose DATE column lies within these days.

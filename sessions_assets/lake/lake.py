@@ -13,6 +13,10 @@ from sessions_assets.lake.tables import DELIVERIES, ODS_SESSIONS, Table
 from sessions_assets.rule.events import ARRIVAL_DAY, KEY_COLUMNS
 from sessions_assets.storage import LOCAL, Storage
 
+ROWS, MERGE = "rows", "merge"
+WAYS_TO_COMMIT = (ROWS, MERGE)
+"""How changed rows of ods_sessions are committed: by their row addresses, or by MERGE."""
+
 
 class LakeError(Exception):
     """The lake is not in the state that a request needs. Says what is wrong and what to do."""
@@ -24,12 +28,14 @@ class Lake:
     Args:
         root: a folder or bucket prefix; made with the first table.
         storage: how an S3 bucket is reached.
+        commit: how changed rows of ods_sessions are committed, one of `WAYS_TO_COMMIT`.
 
     Attributes:
         ledger: which days have landed, were applied or have expired.
     """
 
-    def __init__(self, root: str, storage: Storage = LOCAL) -> None:
+    def __init__(self, root: str, storage: Storage = LOCAL, commit: str = ROWS) -> None:
+        self.commit = commit
         self._root = root.rstrip("/")
         self._options = storage.for_delta(root)
         self.ledger = Ledger(self.path(DELIVERIES), self._options)

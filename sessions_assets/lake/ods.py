@@ -7,20 +7,27 @@ Source of the rules: R16 (one commit), R19 (no needless write).
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from math import ceil
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
+from sessions_assets.lake import commits
+from sessions_assets.lake.commits import (
+    Committed,
+    OvertakenError,
+    RowChanges,
+    WrongChangesError,
+    id_of,
+    is_ours,
+    with_row_addresses,
+)
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import LakeError, literals
-from sessions_assets.lake.merges import ROW_ADDRESS, RowChanges, WrongChangesError, merge_after, with_row_addresses
 from sessions_assets.lake.spark import read
 from sessions_assets.lake.tables import ODS_SESSIONS
-from sessions_assets.lake.transactions import OvertakenError, files_by_partition, id_of, is_ours, replace_after
-from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 from sessions_assets.rule.events import KEY_COLUMNS
-from sessions_assets.rule.session_rule import SESSION_COLUMNS
 
 # Delta's own target of a compaction, in bytes; a date with more has several files and is none the worse for it.
 _LARGEST_FILE = 1 << 30
@@ -43,7 +50,7 @@ def commit_id(snapshot: Snapshot) -> str:
 
 
 def own_commits(snapshot: Snapshot) -> set[str]:
-    """Return the ids of the last commits, back to the newest one by somebody else, that one included.
+    """Return the ids of the last commits, back to the newest one of another program, that one included.
 
     What the table held after each of them only this project has changed since.
     """
@@ -55,32 +62,14 @@ def own_commits(snapshot: Snapshot) -> set[str]:
     return ids
 
 
-def commit_changes(
-    spark: SparkSession, snapshot: Snapshot, changes: DataFrame, rows: Mapping[str, int], dates: tuple[date, date]
-) -> int:
-    """Write changed rows in one commit (R16, R19).
-
-    Args:
-        spark: a session with Delta's extension.
-        snapshot: from which they were computed.
-        changes: at most one row per event: the columns of the table, `change`, and `row_address` where one is stored.
-        rows: how many of them are inserted, changed and removed.
-        dates: the first and the last `pdate` among them.
-
-    Returns:
-        The version of the commit.
+def commit_changes(spark: SparkSession, snapshot: Snapshot, changes: RowChanges, way: str) -> Committed:
+    """Write changed rows, computed from this snapshot, in one commit (R16, R19), in one of `WAYS_TO_COMMIT`.
 
     Raises:
-        LakeError: another run has written since, or the rows are not as many; then nothing is written.
+        LakeError: another run has written since, or the rows are not as many as were counted.
     """
-    merged = RowChanges(
-        changes.where(F.col("change") != DELETE).select(*SESSION_COLUMNS),
-        changes.where(F.col("change") != INSERT).select(ROW_ADDRESS),
-        f"pdate BETWEEN DATE'{dates[0]}' AND DATE'{dates[1]}'",
-        rows[INSERT], rows[UPDATE], rows[DELETE],
-    )  # fmt: skip
     with _one_writer():
-        return merge_after(spark, snapshot.address, snapshot.version, merged)
+        return commits.commit_changes(spark, snapshot.address, snapshot.version, changes, way)
 
 
 def replace_all(spark: SparkSession, snapshot: Snapshot, rows: DataFrame, properties: Mapping[str, str]) -> int:
@@ -90,23 +79,22 @@ def replace_all(spark: SparkSession, snapshot: Snapshot, rows: DataFrame, proper
         LakeError: another run has written since.
     """
     with _one_writer():
-        return replace_after(spark, snapshot.address, snapshot.version, rows, properties)
+        return commits.replace_all(spark, snapshot.address, snapshot.version, rows, properties).version
 
 
 def compact(spark: SparkSession, snapshot: Snapshot, before: date) -> list[date]:
-    """Rewrite the event dates before this one that lie in many files or under deletion vectors, sorted by key.
+    """Rewrite the event dates before this one that have many files or deletion vectors, sorted by key.
 
     The rows stay what they are. A date that was rewritten, and did not change since, is left alone.
 
     Returns:
         The dates that were rewritten.
     """
-    files = files_by_partition(spark, snapshot.address, "pdate")
-    worn = files.where(
-        (F.col("partition") < F.lit(before))
-        & ((F.col("deletion_vectors") > 0) | (F.col("files") > F.ceil(F.col("bytes") / _LARGEST_FILE)))
+    dates = sorted(
+        day
+        for day, files in snapshot.files_by_day("pdate").items()
+        if day < before and (files.with_vectors or files.number > ceil(files.size / _LARGEST_FILE))
     )
-    dates = sorted(row["partition"] for row in worn.collect())
     if dates:
         table = DeltaTable.forPath(spark, snapshot.address)
         table.optimize().where(f"pdate IN ({literals(dates)})").executeZOrderBy(*KEY_COLUMNS)

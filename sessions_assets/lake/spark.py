@@ -13,10 +13,10 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DataType, StructType
 
+from sessions_assets.lake.commits import create_table
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import Table
-from sessions_assets.lake.transactions import create_table
 
 DRIVER_MEMORY = "2g"
 """Memory of the process that plans a run: Spark's own default of 1 GiB is too small for a day of a million events."""
@@ -82,7 +82,7 @@ def spark_session(
     active = SparkSession.getActiveSession()
     if active is not None and active.sparkContext.appName == _NAME:
         return active
-    jars = _jars("", "jars")
+    jars = _jars("", "jars") + _jars("delta", "jars")
     for_s3 = _jars("s3", "jars-s3") if uses_s3 else []
     of_jvm = {
         # Must be known before the JVM starts.
@@ -152,12 +152,17 @@ def read(spark: SparkSession, snapshot: Snapshot) -> DataFrame:
 
 def create(spark: SparkSession, lake: Lake, table: Table, properties: Mapping[str, str] | None = None) -> None:
     """Create an empty table with these properties; one that is there stays as it is."""
+    partitions = [table.partition] if table.partition else []
+    all_properties = {"delta.enableDeletionVectors": str(table.changes_rows).lower(), **(properties or {})}
+    create_table(spark, lake.path(table), schema_of(table), partitions, all_properties)
+
+
+def schema_of(table: Table) -> StructType:
+    """Return the schema of a table as Spark has it, with the meaning of each column as its comment."""
     schema = StructType()
     for column in table.columns:
         schema.add(column.name, DataType.fromDDL(column.sql_type), column.nullable, {"comment": column.meaning})
-    partitions = [table.partition] if table.partition else []
-    all_properties = {"delta.enableDeletionVectors": str(table.changes_rows).lower(), **(properties or {})}
-    create_table(spark, lake.path(table), schema, partitions, all_properties)
+    return schema
 
 
 def vacuum(spark: SparkSession, snapshot: Snapshot) -> None:

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.lake import ods, raw
+from sessions_assets.lake.commits import Committed, RowChanges
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError, Measured, measure
 from sessions_assets.lake.ledger import Entry
@@ -266,10 +267,13 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
         check_rule(sessions, plan.rule)
     counts = changes.counts
     if changes.rows is not None and counts.dates:
+        rows = counts.rows
+        changed = RowChanges(changes.rows, rows[INSERT], rows[UPDATE], rows[DELETE], *counts.dates)
         with phase("commit") as note:
-            version = ods.commit_changes(spark, sessions, changes.rows, counts.rows, counts.dates)
-            note(f"event dates {counts.dates[0]} to {counts.dates[1]}, version {version}")
-        sessions = lake.snapshot(ODS_SESSIONS, version)
+            made = ods.commit_changes(spark, sessions, changed, lake.commit)
+            note(f"event dates {changed.first} to {changed.last}, version {made.version}")
+    else:
+        made = Committed(sessions.version, ods.commit_id(sessions))
     if plan.entries:
-        lake.ledger.record_applied(plan.entries, _applied_by(ods.commit_id(sessions)))
-    return ApplyResult(counts.days, counts.rows, counts.sessions, counts.dates, sessions.version)
+        lake.ledger.record_applied(plan.entries, _applied_by(made.txn_id))
+    return ApplyResult(counts.days, counts.rows, counts.sessions, counts.dates, made.version)

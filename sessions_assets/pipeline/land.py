@@ -194,8 +194,12 @@ def _write_events(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFra
     is_refused = F.col("reason").isNotNull()
     observation = Observation()
     observed = rows.observe(observation, F.count("*").alias("delivered"), F.count_if(is_refused).alias("refused"))
+    is_new = not any(_count_rows(plan.raw_events, plan.fresh).values())
     with reading(), phase("write raw_events") as note:
-        raw.replace_days(lake, RAW_EVENTS, plan.fresh, observed.where(~is_refused))
+        if is_new:
+            raw.append_rows(lake, RAW_EVENTS, observed.where(~is_refused))
+        else:
+            raw.replace_days(lake, RAW_EVENTS, plan.fresh, observed.where(~is_refused))
         numbers = observation.get
         note(f"{', '.join(batch.source for batch in plan.fresh.values())}: {numbers['delivered']} rows")
     return numbers["delivered"], numbers["refused"]
