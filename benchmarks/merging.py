@@ -10,6 +10,7 @@ another one; that of the last day is measured. Writes OUTPUT/merging.md.
 import argparse
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 

@@ -29,6 +29,8 @@ from sessions_assets.lake.spark import read
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.rule.events import KEY_COLUMNS
 
+_NO_ADDRESS = "CAST(NULL AS STRUCT<file: STRING, row_index: BIGINT>) AS row_address"
+
 # Delta's own target of a compaction, in bytes; a date with more has several files and is none the worse for it.
 _LARGEST_FILE = 1 << 30
 
@@ -40,7 +42,7 @@ def rows_in_reach(spark: SparkSession, snapshot: Snapshot | None, first: date) -
     """Read the stored rows from an event date on, each with its `row_address`; none if there is no table."""
     if snapshot is None:
         columns = [f"CAST(NULL AS {column.sql_type}) AS {column.name}" for column in ODS_SESSIONS.columns]
-        return spark.sql(f"SELECT {', '.join(columns)}, NULL AS row_address WHERE false")
+        return spark.sql(f"SELECT {', '.join(columns)}, {_NO_ADDRESS} WHERE false")
     return with_row_addresses(read(spark, snapshot)).where(F.col("pdate") >= first)
 
 
