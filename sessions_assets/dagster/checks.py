@@ -20,7 +20,7 @@ from sessions_assets.dagster.steps import step
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
-from sessions_assets.pipeline.audit import Inspection, inspect, inspect_all
+from sessions_assets.pipeline.inspections import Inspection, inspect, inspect_all
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
 from sessions_assets.settings import Settings

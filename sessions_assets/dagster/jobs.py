@@ -16,7 +16,7 @@ from sessions_assets.dagster.resources import LakeResource, LandingResource, Ses
 from sessions_assets.dagster.steps import step
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.pipeline import maintain
-from sessions_assets.pipeline.audit import inspect_all
+from sessions_assets.pipeline.inspections import inspect_all
 from sessions_assets.pipeline.preview import MOVE_COLUMNS, preview
 from sessions_assets.rule.violations import ROW_COLUMNS
 from sessions_assets.settings import Settings
