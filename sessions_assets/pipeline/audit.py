@@ -1,0 +1,136 @@
+"""Findings of a day: conservation, quarantine rate, window, lateness, violations; and how far its batch has come.
+
+Arithmetic over values that were read before. Must not know Dagster, tables, paths, or how a row is judged.
+Source of the rules: R8, R12, R13 (quarantine), R11 (the window), R20 (empty is not missing).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import Enum
+from typing import Any
+
+from sessions_assets.lake.ledger import Entry
+from sessions_assets.pipeline.inspections import Inspection
+from sessions_assets.rule.violations import VIOLATIONS
+
+CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "batch_not_empty"
+WINDOW, LATE_SHARE = "window_complete", "late_share"
+
+
+@dataclass(frozen=True)
+class DayFinding:
+    """The outcome of one check for one day.
+
+    Attributes:
+        check: its name.
+        day: the arrival day; None: the whole table.
+        passed: whether what the check asserts holds.
+        numbers: what was compared, by name.
+        is_warning: a failure stops nothing.
+        examples: some of the offending rows, as column -> value.
+    """
+
+    check: str
+    day: date | None
+    passed: bool
+    numbers: Mapping[str, Any]
+    is_warning: bool = False
+    examples: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a day is compared with: greatest shares without a warning, the first day, the lateness N in days."""
+
+    quarantine_share: float
+    late_share: float
+    first_day: date
+    lateness_days: int
+
+
+@dataclass(frozen=True)
+class RawCounts:
+    """The numbers of rows in raw_events and raw_quarantine, by arrival day."""
+
+    events: Mapping[date, int]
+    quarantined: Mapping[date, int]
+
+
+def batch_findings(day: date, entry: Entry | None, counts: RawCounts, limits: Limits) -> Iterator[DayFinding]:
+    """Yield the findings of one batch: conservation, quarantine rate, not empty. No entry: it was not delivered."""
+    delivered, accepted, refused = (
+        (entry.rows_delivered, entry.rows_accepted, entry.rows_quarantined) if entry else (0, 0, 0)
+    )
+    events, quarantined = counts.events.get(day, 0), counts.quarantined.get(day, 0)
+    has_landed = entry is None or entry.landed_at is not None
+    is_whole = has_landed and delivered == accepted + refused and (events, quarantined) == (accepted, refused)
+    batch = {"delivered": entry is not None, "rows_delivered": delivered}
+    yield DayFinding(CONSERVATION, day, is_whole, {**batch, "raw_events": events, "raw_quarantine": quarantined})
+    share = refused / max(delivered, 1)
+    is_usual = share <= limits.quarantine_share
+    yield DayFinding(QUARANTINE_RATE, day, is_usual, {"share": round(share, 4)}, is_warning=True)
+    yield DayFinding(NOT_EMPTY, day, delivered > 0, batch, is_warning=True)
+
+
+def day_findings(
+    day: date | None, found: Inspection, entries: Mapping[date, Entry], limits: Limits
+) -> Iterator[DayFinding]:
+    """Yield the findings of one day, or of the whole table: violations, window, lateness.
+
+    Args:
+        day: the arrival day; None: the whole table.
+        found: the outcome of judging its rows.
+        entries: the whole ledger.
+        limits: what the day is compared with.
+    """
+    judged = {"delivered": day is None or day in entries, "rows_judged": found.rows_judged}
+    for check in VIOLATIONS:
+        numbers = {"rows": found.broken.get(check, 0), **judged}
+        yield DayFinding(check, day, check not in found.broken, numbers, examples=found.examples.get(check, ()))
+    yield _window_finding(day, entries, limits)
+    yield _lateness_finding(day, found, limits.late_share)
+
+
+def _window_finding(day: date | None, entries: Mapping[date, Entry], limits: Limits) -> DayFinding:
+    last = day or max(entries, default=limits.first_day)
+    first = day - timedelta(days=limits.lateness_days) if day else min(entries, default=limits.first_day)
+    window = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    missing = [other for other in window if other >= limits.first_day and other not in entries]
+    numbers = {"days_missing": len(missing), "missing": ", ".join(map(str, missing)) or "none"}
+    return DayFinding(WINDOW, day, not missing, numbers, is_warning=True)
+
+
+def _lateness_finding(day: date | None, found: Inspection, most: float) -> DayFinding:
+    share = found.rows_late / max(found.rows_accepted, 1)
+    numbers = {"share": round(share, 4), "rows_late": found.rows_late, "rows_accepted": found.rows_accepted}
+    return DayFinding(LATE_SHARE, day, share <= most, numbers, is_warning=True)
+
+
+class Arrival(Enum):
+    """How far the batch of a day has come."""
+
+    NOT_LANDED = "not landed"
+    NOT_APPLIED = "landed, not applied"
+    APPLIED = "applied"
+
+
+def arrival(entry: Entry | None) -> Arrival:
+    """Return how far the batch of a day has come. A landing that began and did not end does not count."""
+    if entry is None or entry.landed_at is None:
+        return Arrival.NOT_LANDED
+    return Arrival.APPLIED if entry.applied_at else Arrival.NOT_APPLIED
+
+
+def not_applied(found: Mapping[date, str], ledger: Mapping[date, Entry]) -> dict[date, str]:
+    """Return the batches that ods_sessions has not applied in their present state.
+
+    Args:
+        found: the fingerprint of each batch in the landing.
+        ledger: what has landed and been applied.
+    """
+    return {
+        day: fingerprint
+        for day, fingerprint in found.items()
+        if day not in ledger or ledger[day].fingerprint != fingerprint or not ledger[day].applied_at
+    }
