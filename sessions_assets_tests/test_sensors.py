@@ -7,8 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from sessions_assets.dagster.internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sessions_assets.dagster.resources import build_resources
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.delta_table import StoredTable
