@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from pyspark.sql import SparkSession
 
+from sessions_assets.dagster.internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.lake import Lake
 from sessions_assets.settings import Settings
@@ -42,8 +42,14 @@ class Deployment:
         )
         if last is None:
             return job.execute_in_process(instance=self.instance, partition_key=first.isoformat(), raise_on_error=False)
-        ends = {ASSET_PARTITION_RANGE_START_TAG: f"{first}", ASSET_PARTITION_RANGE_END_TAG: f"{last}"}
-        return job.execute_in_process(instance=self.instance, tags=ends, raise_on_error=False)
+        return job.execute_in_process(instance=self.instance, tags=_range(first, last), raise_on_error=False)
+
+    def check_range(self, first: date, last: date, checks: frozenset[dg.AssetCheckKey]) -> dg.ExecuteInProcessResult:
+        """Run asset checks alone, for a range of days."""
+        job = self.definitions.resolve_implicit_global_asset_job_def().get_subset(
+            asset_selection=frozenset(), asset_check_selection=checks
+        )
+        return job.execute_in_process(instance=self.instance, tags=_range(first, last), raise_on_error=False)
 
     def run_job(
         self,
@@ -69,6 +75,10 @@ class Deployment:
         assert result.success
         (output,) = (event for event in result.all_events if event.is_successful_output)
         return {name: value.value for name, value in output.step_output_data.metadata.items()}
+
+
+def _range(first: date, last: date) -> dict[str, str]:
+    return {ASSET_PARTITION_RANGE_START_TAG: f"{first}", ASSET_PARTITION_RANGE_END_TAG: f"{last}"}
 
 
 Sample = tuple[Deployment, dg.ExecuteInProcessResult]

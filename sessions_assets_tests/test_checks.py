@@ -8,7 +8,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
@@ -37,7 +36,7 @@ def states(deployment: Deployment, check: str) -> dict[date, str]:
     return {date.fromisoformat(str(s.partition_key)): s.latest_execution_status.value for s in of_days}
 
 
-def of_the_whole(deployment: Deployment, asset: str) -> dict[str, AssetCheckEvaluation]:
+def of_the_whole(deployment: Deployment, asset: str) -> dict[str, dg.AssetCheckEvaluation]:
     """Run all checks of an asset as the UI does, without naming a day; give what each then says."""
     check_again(deployment, None, asset)
     said = {}
@@ -93,7 +92,7 @@ def test_a_day_without_a_batch_is_a_warning_of_its_own(deployment: Deployment) -
     assert states(deployment, "batch_not_empty") == dict(zip(days, [GOOD, BAD, GOOD, BAD, BAD], strict=True))
 
 
-def results(run: dg.ExecuteInProcessResult) -> dict[str, AssetCheckEvaluation]:
+def results(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
     """Give what each check said of the one day of a run."""
     return {evaluation.check_name: evaluation for evaluation in run.get_asset_check_evaluations()}
 
