@@ -1,4 +1,4 @@
-"""A deployment under test: real definitions, a landing, a lake, an instance of its own; and how its runs are read."""
+"""A deployment under test: real definitions, a landing, a lake and its own instance; and the results of its runs."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -58,7 +58,7 @@ class Deployment:
         day: date | None = None,
         tags: dict[str, str] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Run a job that is not of the assets."""
+        """Run a job other than the assets' own."""
         resolved = self.definitions.resolve_job_def(job)
         step = resolved.nodes[0]
         return resolved.execute_in_process(
@@ -70,7 +70,7 @@ class Deployment:
         )
 
     def start(self, job: str, config: dict[str, Any] | None = None, day: date | None = None) -> dict[str, Any]:
-        """Run a job that succeeds; give the numbers it leaves."""
+        """Run a job, assert that it succeeds, and return its output metadata."""
         result = self.run_job(job, config, day)
         assert result.success
         (output,) = (event for event in result.all_events if event.is_successful_output)
@@ -85,7 +85,7 @@ Sample = tuple[Deployment, dg.ExecuteInProcessResult]
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | None, dict[str, Any]]:
-    """Give the metadata of each day that a run materialized."""
+    """Return the metadata of each day that a run materialized."""
     return {
         m.partition: {name: value.value for name, value in m.metadata.items()}
         for m in result.asset_materializations_for_node(asset)
@@ -93,7 +93,7 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | None, 
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    """Give the description of the failure of a run."""
+    """Return the description of the failure of a run."""
     assert not result.success
     data = next(event.step_failure_data for event in result.all_events if event.is_step_failure)
     assert data.user_failure_data is not None

@@ -18,7 +18,7 @@ from sessions_assets.dagster.internals import (
 )
 
 _PAGE = 1000
-"""So many materializations are fetched at once, at most. The newest one of each day of a run comes first."""
+"""So many materializations are fetched at once: the days of some years, or a month that was repeated often."""
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,12 @@ def _log(
 def _newest_materializations(
     context: dg.AssetCheckExecutionContext, asset: str, days: Collection[date]
 ) -> dict[date, AssetCheckEvaluationTargetMaterializationData]:
-    """Return the newest materialization of each day that has one; in one query, if the newest ones are of these days.
-
-    As they are after a range run. The days of one that never ended are looked for further back.
-    """
+    """Return the newest materialization of each day that has one, in one query unless they fill more than a page."""
     found: dict[date, AssetCheckEvaluationTargetMaterializationData] = {}
     of_days = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=sorted(map(str, days)))
     cursor, has_more = None, bool(days)
     while has_more and len(found) < len(days):
-        page = context.instance.fetch_materializations(of_days, limit=min(len(days), _PAGE), cursor=cursor)
+        page = context.instance.fetch_materializations(of_days, limit=_PAGE, cursor=cursor)
         for record in page.records:
             target = AssetCheckEvaluationTargetMaterializationData(
                 storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp

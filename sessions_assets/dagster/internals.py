@@ -1,7 +1,7 @@
 """The names of Dagster that its API does not document: each of them, with its reason. Read in Dagster 1.13.27.
 
-A minor version may move any of them without notice: it is pinned in pyproject.toml, and each name has a test that fails
-when it no longer does what is said here. No other module of the project imports from `dagster._...`; a test sees to it.
+Any release may move them without notice, so the minor version of Dagster is pinned in pyproject.toml, and tests run
+through each of them. No other module of the project imports from `dagster._...`: a test asserts it.
 """
 
 import dagster as dg

@@ -1,8 +1,8 @@
-"""How stored sessions are inspected: which rows a day could touch, how many break the rule, and which.
+"""Judge stored sessions: the rows that a day can have changed, how many of them break the rule, and examples.
 
 Knows which rows are read, and that they are read once. Must not know Dagster, the environment, what a violation is or
-what blocks.
-Source of the rules: R14 (what a day can touch), R18 (what must hold then).
+which of them blocks.
+Source of the rules: R14 (what a day can change), R18 (what must hold then).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,15 +22,15 @@ from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.violations import ARRIVAL, MISSING, ROW_COLUMNS, VIOLATIONS, violations, violations_of_all
 
 EXAMPLES = 5
-"""So many offending rows of a kind are shown."""
+"""The number of offending rows that are shown of each violation."""
 
 
 @dataclass
 class Inspection:
-    """What was found of one day, or of the whole table.
+    """The outcome of judging one day, or the whole table.
 
     Attributes:
-        rows_judged: stored rows that were looked at; those of the whole run.
+        rows_judged: stored rows that were judged, in the whole run.
         rows_accepted: rows of the day's batch; 0 if its raw rows have expired.
         rows_late: those of them that are dated before their arrival day.
         broken: number of offending rows by violation, only where there are any.
@@ -45,13 +45,13 @@ class Inspection:
 
 
 def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, Inspection]:
-    """Judge the keys that these days touched, each from the earliest event that a day has of it (R14).
+    """Judge the keys in the batches of these days, each key from its earliest event in a batch (R14).
 
     Returns:
-        What was found of each day. Of a day whose raw rows have expired only the stored rows are judged.
+        The outcome of each day. For a day whose raw rows have expired only the stored rows are judged.
 
     Raises:
-        LakeError: ods_sessions was never made.
+        LakeError: ods_sessions does not exist.
     """
     expired = {day for day, entry in lake.ledger.entries(days).items() if entry.expired_at}
     kept = [day for day in days if day not in expired]
@@ -77,12 +77,12 @@ def inspect(lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, I
 
 
 def inspect_all(lake: Lake, rule: SessionRule) -> Inspection:
-    """Judge the whole table: its sessions computed anew from all its events, and each row compared.
+    """Judge the whole table: recompute its sessions from all its events, and compare each row.
 
     The batches of days that were applied and have not expired must be in it.
 
     Raises:
-        LakeError: ods_sessions was never made.
+        LakeError: ods_sessions does not exist.
     """
     kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
     stored = lake.read(ODS_SESSIONS, lake.version(ODS_SESSIONS))
@@ -106,7 +106,7 @@ def _in_reach(lake: Lake, stored: DataFrame, days: Sequence[date], rule: Session
 
 
 def _count(judged: DataFrame, found: Mapping[Any, Inspection]) -> int:
-    """Count what was judged, in one scan; give the number of violations."""
+    """Count what was judged, in one scan; return the number of violations."""
     is_late = F.to_date("timestamp") < F.col("first_updated_at")
     counts = (
         judged.groupBy(F.when(~F.col("is_stored"), F.col("first_updated_at")).alias("day"))
@@ -128,7 +128,7 @@ def _count(judged: DataFrame, found: Mapping[Any, Inspection]) -> int:
 
 
 def _offending(judged: DataFrame) -> DataFrame:
-    """Give a row for each violation of each offending row; `about` where it is about one day alone."""
+    """Return one row for each violation of each offending row; `about` is set where it concerns one day alone."""
     named = F.array_compact(F.array(*[F.when(F.col(name), F.lit(name)) for name in VIOLATIONS]))
     is_of_a_day = F.col("violation").isin(MISSING, ARRIVAL) | ~F.col("is_known")
     return judged.withColumn("violation", F.explode(named)).select(
@@ -137,7 +137,7 @@ def _offending(judged: DataFrame) -> DataFrame:
 
 
 def _show(offending: DataFrame, found: Mapping[Any, Inspection]) -> None:
-    """Count the offending rows of each day, and keep a few of them."""
+    """Add the number of offending rows of each day, and some examples."""
     of_a_kind = Window.partitionBy("day", "violation")
     rows: list[Row] = (
         offending.withColumn("number", F.row_number().over(of_a_kind.orderBy(*IDENTITY_COLUMNS)))
