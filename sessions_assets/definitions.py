@@ -1,4 +1,4 @@
-"""The list of what Dagster loads."""
+"""What Dagster loads: assets, checks, jobs, schedules, sensors and resources, built for the settings."""
 
 import dagster as dg
 
@@ -12,7 +12,7 @@ from sessions_assets.settings import Settings
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """Put assets and resources together for these settings."""
+    """Return everything that Dagster loads, for these settings."""
     return dg.Definitions(
         assets=build_assets(settings),
         asset_checks=build_checks(settings),
@@ -20,7 +20,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         schedules=build_schedules(settings),
         sensors=build_sensors(settings),
         resources=build_resources(settings),
-        # One process and so one JVM a run: starting one for each step would cost more than a day's work.
+        # One process and so one JVM per run: a JVM for each step would cost more time than a day's work.
         executor=dg.in_process_executor,
     )
 

@@ -1,4 +1,4 @@
-"""A deployment under test: real definitions, a landing, a lake, an instance of its own; and how its runs are read."""
+"""A deployment under test: real definitions, a landing, a lake and its own instance; and the results of its runs."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from pyspark.sql import SparkSession
 
+from sessions_assets.dagster.internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sessions_assets.definitions import build_definitions
 from sessions_assets.settings import Settings
 from sessions_assets_tests.lakes import Lake
@@ -42,8 +42,14 @@ class Deployment:
         )
         if last is None:
             return job.execute_in_process(instance=self.instance, partition_key=first.isoformat(), raise_on_error=False)
-        ends = {ASSET_PARTITION_RANGE_START_TAG: f"{first}", ASSET_PARTITION_RANGE_END_TAG: f"{last}"}
-        return job.execute_in_process(instance=self.instance, tags=ends, raise_on_error=False)
+        return job.execute_in_process(instance=self.instance, tags=_range(first, last), raise_on_error=False)
+
+    def check_range(self, first: date, last: date, checks: frozenset[dg.AssetCheckKey]) -> dg.ExecuteInProcessResult:
+        """Run asset checks alone, for a range of days."""
+        job = self.definitions.resolve_implicit_global_asset_job_def().get_subset(
+            asset_selection=frozenset(), asset_check_selection=checks
+        )
+        return job.execute_in_process(instance=self.instance, tags=_range(first, last), raise_on_error=False)
 
     def run_job(
         self,
@@ -52,7 +58,7 @@ class Deployment:
         day: date | None = None,
         tags: dict[str, str] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Run a job that is not of the assets."""
+        """Run a job other than the assets' own."""
         resolved = self.definitions.resolve_job_def(job)
         step = resolved.nodes[0]
         return resolved.execute_in_process(
@@ -64,18 +70,22 @@ class Deployment:
         )
 
     def start(self, job: str, config: dict[str, Any] | None = None, day: date | None = None) -> dict[str, Any]:
-        """Run a job that succeeds; give the numbers it leaves."""
+        """Run a job, assert that it succeeds, and return its output metadata."""
         result = self.run_job(job, config, day)
         assert result.success
         (output,) = (event for event in result.all_events if event.is_successful_output)
         return {name: value.value for name, value in output.step_output_data.metadata.items()}
 
 
+def _range(first: date, last: date) -> dict[str, str]:
+    return {ASSET_PARTITION_RANGE_START_TAG: f"{first}", ASSET_PARTITION_RANGE_END_TAG: f"{last}"}
+
+
 Sample = tuple[Deployment, dg.ExecuteInProcessResult]
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | None, dict[str, Any]]:
-    """Give the metadata of each day that a run materialized."""
+    """Return the metadata of each day that a run materialized."""
     return {
         m.partition: {name: value.value for name, value in m.metadata.items()}
         for m in result.asset_materializations_for_node(asset)
@@ -83,7 +93,7 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | None, 
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    """Give the description of the failure of a run."""
+    """Return the description of the failure of a run."""
     assert not result.success
     data = next(event.step_failure_data for event in result.all_events if event.is_step_failure)
     assert data.user_failure_data is not None

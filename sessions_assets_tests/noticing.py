@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from sessions_assets.pipeline.apply import apply
-from sessions_assets.pipeline.audit import inspect_all
+from sessions_assets.pipeline.inspections import inspect_all
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import all_sessions
 from sessions_assets.rule.violations import VIOLATIONS, violations_of_all

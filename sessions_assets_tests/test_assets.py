@@ -1,4 +1,4 @@
-"""The way of one day through Dagster: real definitions, a real instance, the sample batches, real Delta tables."""
+"""One day through Dagster: real definitions, a real instance, the sample batches, real Delta tables."""
 
 import random
 import shutil
@@ -34,7 +34,7 @@ def accepted(lake: Lake) -> dict[date, list[Event]]:
 
 
 def test_the_sample_becomes_what_the_reference_says(sample: Sample) -> None:
-    """Rule over the union of all that was accepted, row by row (R18)."""
+    """The table is the rule over the union of all accepted rows, row by row (R18)."""
     deployment, result = sample
     assert result.success
     by_user: dict[tuple[str, str], dict[date, list[Event]]] = {}
@@ -81,12 +81,12 @@ def test_a_range_shows_each_day_its_own_numbers(sample: Sample) -> None:
     assert sum(numbers["rows_inserted"] for numbers in ods.values()) == 9675
     assert sum(numbers["duplicates"] for numbers in ods.values()) == 9833 - 9675
     assert ods["2025-03-10"]["run/rows_inserted"] == 9675
-    assert (ods["2025-03-10"]["delta_version"], ods["2025-03-10"]["commit"]) == (1, "rows")
+    assert ods["2025-03-10"]["delta_version"] == 1
     assert 0 < ods["2025-03-10"]["empty_share"] < 0.2
 
 
 def test_a_day_shows_its_sessions_by_hour(sample: Sample) -> None:
-    """Those that begin on the date, as the rows of the table say; the sum stands beside the picture."""
+    """The sessions that begin on the date, as stored; their sum is shown beside the picture."""
     deployment, result = sample
     starts = {row.session_id: row.session_start for row in stored_rows(deployment.lake) if row.session_start}
     of_the_day = [start.hour for start in starts.values() if start.date() == date(2025, 3, 18)]
@@ -101,7 +101,7 @@ def test_a_day_shows_its_sessions_by_hour(sample: Sample) -> None:
 
 
 def test_materializing_again_makes_no_new_version(sample: Sample) -> None:
-    """A single day behaves like a range: its numbers stay, nothing is written (R19)."""
+    """A single day behaves like a range: its numbers stay the same, nothing is written (R19)."""
     deployment, _ = sample
     before = deployment.lake.version(ODS_SESSIONS)
     result = deployment.materialize(date(2025, 3, 18))
@@ -129,7 +129,7 @@ def test_a_partition_is_a_day_and_no_path(spark: SparkSession, tmp_path: Path) -
 
 
 def test_missing_days_of_a_range_are_skipped_and_reported(spark: SparkSession, tmp_path: Path) -> None:
-    """A range takes what was delivered and says of the rest that it was not; with nothing delivered it fails."""
+    """A range applies the delivered days and marks the others as not delivered; with none delivered it fails."""
     write_batches(tmp_path / "landing", {day(1): [event("a", "10:00", 1)]})
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
     result = deployment.materialize(day(0), day(2))
@@ -140,7 +140,7 @@ def test_missing_days_of_a_range_are_skipped_and_reported(spark: SparkSession, t
 
 
 def test_settings_reach_the_rule(spark: SparkSession, tmp_path: Path) -> None:
-    """Timeout, actions, lateness and the way to commit of the settings are those of the run."""
+    """A run uses the timeout, the actions and the lateness of the settings."""
     late = event("x", "10:00", -6)
     batches = {day(0): [event("x", "10:00"), event("y", "10:30"), late], day(1): [event("z", "10:59:59.999999")]}
     write_batches(tmp_path / "landing", batches)
@@ -151,12 +151,8 @@ def test_settings_reach_the_rule(spark: SparkSession, tmp_path: Path) -> None:
         timeout=timedelta(seconds=1799, microseconds=999_999),
         user_actions=None,
         lateness_days=6,
-        commit="merge",
     )
-    result = deployment.materialize(day(0), day(1))
-    assert result.success
-    assert metadata(result, "ods_sessions")["2025-03-10"]["commit"] == "merge"
-    assert deployment.lake.snapshot(ODS_SESSIONS).commits(1)[0]["operation"] == "MERGE"
+    assert deployment.materialize(day(0), day(1)).success
     starts = [row.session_start for row in stored_rows(deployment.lake)]
     assert starts == [
         late.timestamp,
@@ -179,7 +175,7 @@ def test_ods_depends_on_six_days_of_raw() -> None:
 
 
 def test_definitions_load_as_a_server_loads_them() -> None:
-    """By the module and attribute that workspace.yaml and pyproject.toml name."""
+    """From the module and attribute that workspace.yaml and pyproject.toml name."""
     from dagster._core.workspace.autodiscovery import loadable_targets_from_python_module  # noqa: PLC0415
 
     targets = loadable_targets_from_python_module("sessions_assets.definitions", working_directory=None)

@@ -1,6 +1,6 @@
-"""The asset checks: each day has its own state, in single and in range runs, and each check a case in which it fails.
+"""The asset checks: each day has its own state, in single-day and in range runs, and each check has a failing case.
 
-What breaks the rule in stored rows has its own tests, in `test_violations`.
+Violations of the rule in stored rows are tested in `test_violations`, the arithmetic of findings in `test_audit`.
 """
 
 from datetime import date
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
@@ -28,7 +27,7 @@ MARKUP = "<script>alert(1)</script>"
 
 
 def states(deployment: Deployment, check: str) -> dict[date, str]:
-    """Give the state that the UI shows of each day that has one, and that it is about the newest materialization."""
+    """Return the state that the UI shows for each day, and assert that it is about the newest materialization."""
     (asset,) = (asset for asset, checks in CHECKS.items() if check in checks)
     key = dg.AssetCheckKey(dg.AssetKey(asset), check)
     found = deployment.instance.event_log_storage.get_asset_check_partition_info([key])
@@ -37,20 +36,20 @@ def states(deployment: Deployment, check: str) -> dict[date, str]:
     return {date.fromisoformat(str(s.partition_key)): s.latest_execution_status.value for s in of_days}
 
 
-def of_the_whole(deployment: Deployment, asset: str) -> dict[str, AssetCheckEvaluation]:
-    """Run all checks of an asset as the UI does, without naming a day; give what each then says."""
+def of_the_whole(deployment: Deployment, asset: str) -> dict[str, dg.AssetCheckEvaluation]:
+    """Run all checks of an asset as the UI does, without a day; return the evaluation of each."""
     check_again(deployment, None, asset)
-    said = {}
+    found = {}
     for check in CHECKS[asset]:
         key = dg.AssetCheckKey(dg.AssetKey(asset), check)
         records = deployment.instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
         evaluations = [record.event.dagster_event.asset_check_evaluation_data for record in records if record.event]
-        said[check] = next(evaluation for evaluation in evaluations if evaluation.partition is None)
-    return said
+        found[check] = next(evaluation for evaluation in evaluations if evaluation.partition is None)
+    return found
 
 
 def check_again(deployment: Deployment, arrival: date | None, asset: str = "raw_events") -> dg.ExecuteInProcessResult:
-    """Run the checks of a day alone; None: as the UI does, which names no day."""
+    """Run the checks of a day alone; None: without a day, as the UI does."""
     job = deployment.definitions.resolve_implicit_global_asset_job_def()
     keys = frozenset(dg.AssetCheckKey(dg.AssetKey(asset), check) for check in CHECKS[asset])
     alone = job.get_subset(asset_selection=frozenset(), asset_check_selection=keys)
@@ -61,7 +60,7 @@ def check_again(deployment: Deployment, arrival: date | None, asset: str = "raw_
 
 @pytest.fixture
 def deployment(spark: SparkSession, tmp_path: Path) -> Deployment:
-    """Three days landed in one run: a good one, an empty one, one of whose two rows one was refused."""
+    """Three days landed in one run: a good one, an empty one, and one with one of two rows refused."""
     bad = Event("", "a", "I", at("10:00"))
     write_batches(tmp_path / "landing", {day(0): [event("a", "10:00")], day(1): [], day(2): [event("b", "10:00"), bad]})
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
@@ -70,7 +69,7 @@ def deployment(spark: SparkSession, tmp_path: Path) -> Deployment:
 
 
 def test_each_day_of_a_range_has_its_own_state(deployment: Deployment) -> None:
-    """A warning is shown of its own day alone, and stops nothing."""
+    """A warning belongs to its own day alone, and stops nothing."""
     assert states(deployment, "conservation") == dict.fromkeys(DAYS, GOOD)
     assert states(deployment, "quarantine_rate") == {day(0): GOOD, day(1): GOOD, day(2): BAD}
     assert states(deployment, "batch_not_empty") == {day(0): GOOD, day(1): BAD, day(2): GOOD}
@@ -86,20 +85,20 @@ def test_rows_that_went_missing_are_found_by_the_checks_alone(deployment: Deploy
 
 
 def test_a_day_without_a_batch_is_a_warning_of_its_own(deployment: Deployment) -> None:
-    """In a range run such a day is passed over; it has no rows to lose, and is not left as planned for ever (R20)."""
+    """A range run skips such a day; it has no rows to lose, and does not stay planned for ever (R20)."""
     assert deployment.materialize(day(2), day(4), only=["raw_events"], checks=True).success
     days = [*DAYS, day(3), day(4)]
     assert states(deployment, "conservation") == dict.fromkeys(days, GOOD)
     assert states(deployment, "batch_not_empty") == dict(zip(days, [GOOD, BAD, GOOD, BAD, BAD], strict=True))
 
 
-def results(run: dg.ExecuteInProcessResult) -> dict[str, AssetCheckEvaluation]:
-    """Give what each check said of the one day of a run."""
+def results(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    """Return the evaluation of each check in a single-day run."""
     return {evaluation.check_name: evaluation for evaluation in run.get_asset_check_evaluations()}
 
 
 def test_a_range_with_one_bad_day_shows_which(spark: SparkSession, tmp_path: Path) -> None:
-    """A row that stands twice belongs to one day; the run fails, that day is red and the others are green.
+    """A duplicate row belongs to one day: the run fails, that day fails and the others pass.
 
     Ids that look like SQL, markup or paths stay what they are, from the batch to the table that the check shows.
     """
@@ -138,7 +137,7 @@ def test_a_range_with_one_bad_day_shows_which(spark: SparkSession, tmp_path: Pat
 
 
 def test_late_rows_and_missing_days_are_warnings(spark: SparkSession, tmp_path: Path) -> None:
-    """More late rows than the share of the settings, and a window with holes: shown, and nothing is stopped."""
+    """More late rows than the share of the settings, and a window with missing days: warnings that stop nothing."""
     batches = {day(0): [event("a", "10:00")], day(2): [event("b", "10:00", 2), event("c", "10:00", 1)]}
     write_batches(tmp_path / "landing", batches)
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing", late_warn_share=0.4)
@@ -156,7 +155,7 @@ def test_late_rows_and_missing_days_are_warnings(spark: SparkSession, tmp_path: 
 
 @pytest.mark.long
 def test_a_day_whose_raw_rows_have_expired_is_judged_by_what_is_stored(spark: SparkSession, tmp_path: Path) -> None:
-    """Its batch is gone, so nothing can be missing; its sessions are still looked at."""
+    """Its batch is gone, so no event can be missing; its stored sessions are still judged."""
     write_batches(tmp_path / "landing", {day(0): [event("a", "10:00")], day(20): [event("a", "10:00", 20)]})
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
     assert deployment.materialize(day(0), day(20)).success
@@ -166,6 +165,6 @@ def test_a_day_whose_raw_rows_have_expired_is_judged_by_what_is_stored(spark: Sp
     assert alone["one_row_per_event"].metadata["rows_judged"].value == 2
 
 
-def test_checks_before_the_first_run_say_what_is_missing(spark: SparkSession, tmp_path: Path) -> None:
+def test_checks_before_the_first_run_name_the_missing_table(spark: SparkSession, tmp_path: Path) -> None:
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
     assert "ods_sessions does not exist" in failure_of(check_again(deployment, day(0), "ods_sessions"))

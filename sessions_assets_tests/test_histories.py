@@ -16,7 +16,7 @@ from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import maintain
 from sessions_assets.pipeline.apply import apply
-from sessions_assets.pipeline.audit import inspect, inspect_all
+from sessions_assets.pipeline.inspections import inspect, inspect_all
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import (

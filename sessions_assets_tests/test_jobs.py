@@ -1,4 +1,4 @@
-"""The jobs beside the daily flow: what they do, what they say, and when they start."""
+"""The jobs beside the daily flow: what they do, what they report, and when they start."""
 
 import shutil
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +20,7 @@ from sessions_assets_tests.tables import day, event, session_rows, stored_rows, 
 
 @pytest.mark.long
 def test_the_jobs_beside_the_daily_flow(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
-    """Another rule is refused until the rebuild; expiry and compaction say what they did, and are done once."""
+    """Another rule is refused until the rebuild; expiry and compaction report what they did, and are idempotent."""
     shutil.copytree(sample[0].folder, tmp_path / "lake")
     deployment = Deployment(spark, tmp_path / "lake", timeout=timedelta(seconds=60))
     assert "-j rebuild_sessions" in failure_of(deployment.materialize(LAST, only=["ods_sessions"]))
@@ -45,8 +45,8 @@ def test_the_jobs_beside_the_daily_flow(sample: Sample, spark: SparkSession, tmp
     assert stored_rows(deployment.lake) == table
 
 
-def test_what_starts_by_itself() -> None:
-    """Upkeep each night; the look for the batch at the hour of the settings, once somebody turns it on."""
+def test_which_schedules_are_on() -> None:
+    """Expiry and compaction each night; the check for arrival at the due hour, once somebody turns it on."""
     definitions = build_definitions(Settings(due_hour=7))
     schedules = {s.job_name: (s.cron_schedule, s.default_status) for s in definitions.schedules or []}
     assert schedules == {
@@ -67,7 +67,7 @@ def test_the_checks_of_a_day_are_a_job(sample: Sample) -> None:
 
 
 def test_the_whole_table_is_checked(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
-    """Every row is looked at; a row that breaks the rule fails the job, which shows it."""
+    """Every row is judged; one that breaks the rule fails the job, whose metadata shows it."""
     assert sample[0].start("check_sessions") == {"rows_judged": 9675}
     shutil.copytree(sample[0].folder, tmp_path / "lake")
     deployment = Deployment(spark, tmp_path / "lake")
@@ -80,8 +80,8 @@ def test_the_whole_table_is_checked(sample: Sample, spark: SparkSession, tmp_pat
     assert (row.data["event_id"], row.data["session_id"]) == ("z", "odd")
 
 
-def test_a_preview_tells_what_the_materialization_then_does(spark: SparkSession, tmp_path: Path) -> None:
-    """A late action that joins two sessions, and a day that loses an event: told first, without writing, then done."""
+def test_a_preview_shows_what_the_materialization_then_does(spark: SparkSession, tmp_path: Path) -> None:
+    """A late action joins two sessions, and a day loses an event: shown first without writing, then applied."""
     landing = tmp_path / "landing"
     write_batches(landing, {day(0): [event("a", "10:00"), event("x", "10:02"), event("b", "10:08")], day(1): []})
     deployment = Deployment(spark, tmp_path / "lake", landing)
@@ -102,21 +102,21 @@ def test_a_preview_tells_what_the_materialization_then_does(spark: SparkSession,
     ]
     assert (joined["sessions_touched"], lost["sessions_touched"]) == (2, 1)
     assert (stored_rows(deployment.lake), deployment.lake.version(ODS_SESSIONS)) == (rows, version)
-    for arrival, told in ((day(1), joined), (day(0), lost)):
+    for arrival, shown in ((day(1), joined), (day(0), lost)):
         done = metadata(deployment.materialize(arrival), "ods_sessions")[arrival.isoformat()]
-        numbers = [name for name in told if name.startswith("run/")]
-        assert {name: done[name] for name in numbers} == {name: told[name] for name in numbers}
+        numbers = [name for name in shown if name.startswith("run/")]
+        assert {name: done[name] for name in numbers} == {name: shown[name] for name in numbers}
     nothing = deployment.start("preview_day", day=day(1))
     assert (nothing["sessions_touched"], nothing["sessions"].records, nothing["run/rows_changed"]) == (0, [], 0)
 
 
-def test_a_preview_of_a_missing_batch_says_so(sample: Sample) -> None:
+def test_a_preview_of_a_missing_batch_fails_with_its_path(sample: Sample) -> None:
     absent = date(2025, 3, 24)
     assert "no batch of 2025-03-24 in" in failure_of(sample[0].run_job("preview_day", day=absent))
 
 
-def test_the_look_for_the_batch_says_how_far_it_came(spark: SparkSession, tmp_path: Path) -> None:
-    """Not there, there but not landed, landed but not applied, all done; today if no day is asked for."""
+def test_the_check_for_arrival_names_the_step_that_is_missing(spark: SparkSession, tmp_path: Path) -> None:
+    """Not delivered, delivered but not landed, landed but not applied, applied; without a day it is today."""
     landing, first = tmp_path / "landing", {"day": "2025-03-10"}
     landing.mkdir()
     deployment = Deployment(spark, tmp_path / "lake", landing)

@@ -1,4 +1,4 @@
-"""The picture of a day: small, readable on any page, and with the numbers that it is given."""
+"""The chart of a day: small, readable on any page, and true to the numbers that it is given."""
 
 import base64
 import io
@@ -14,14 +14,14 @@ LARGEST = 40_000
 
 
 def drawn(hours: dict[int, int], late: dict[int, int]) -> tuple[Image.Image, int]:
-    """Draw a day; give the picture and its size in bytes as metadata."""
+    """Draw a day; return the picture and its size in bytes as metadata."""
     text = picture_of_day(DAY, hours, late)
     assert text.startswith("![2025-03-18](data:image/png;base64,")
     return Image.open(io.BytesIO(base64.b64decode(text.split("base64,")[1][:-1]))).convert("RGBA"), len(text)
 
 
 def colours(picture: Image.Image) -> set[tuple[int, int, int]]:
-    """Give the colours of what is not see-through."""
+    """Return the colours of the opaque pixels."""
     return {colour[:3] for _, colour in picture.getcolors(1_000_000) if colour[3] == 255}
 
 
@@ -38,8 +38,8 @@ def test_an_empty_half_is_drawn_as_well(hours: dict[int, int], late: dict[int, i
     assert (blue in shown, orange in shown) == (bool(hours), bool(late))
 
 
-def test_nothing_is_black_or_white_and_the_page_shines_through() -> None:
-    """So it can be read in the light and in the dark theme."""
+def test_nothing_is_black_or_white_and_the_background_is_transparent() -> None:
+    """So it is readable in the light and in the dark theme."""
     picture, _ = drawn({9: 3}, {0: 7})
     assert picture.getpixel((0, 0)) == (0, 0, 0, 0) or picture.getpixel((0, 0))[3] == 0
     assert all(max(colour) > 60 and min(colour) < 200 for colour in colours(picture))

@@ -1,4 +1,4 @@
-"""The sensor: what a tick asks for, on real landings and ledgers, without Spark."""
+"""The sensor: the runs that a tick requests, on real landings and ledgers, without Spark."""
 
 import os
 from dataclasses import replace
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from sessions_assets.dagster.internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sessions_assets.dagster.resources import build_resources
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.ledger import Entry, Ledger
@@ -26,7 +26,7 @@ def days_of(request: dg.RunRequest) -> str:
 
 
 class Operator:
-    """A landing and a ledger, and a sensor that looks at them tick by tick."""
+    """A landing and a ledger, and a sensor that is evaluated tick by tick."""
 
     def __init__(self, folder: Path, first_day: date = DAY_0) -> None:
         self.landing, self.ledger = folder / "landing", Ledger(str(folder / "lake" / "deliveries"))
@@ -35,7 +35,7 @@ class Operator:
         self.definitions, self.resources = build_definitions(settings), build_resources(settings)
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(folder))
         self.cursor: str | None = None
-        self.said = ""
+        self.skip_message = ""
 
     def put(self, name: str, text: str = "user_id\n") -> None:
         """Put a file into the landing."""
@@ -44,23 +44,23 @@ class Operator:
         path.write_text(text)
 
     def tick(self) -> list[str]:
-        """Let the sensor look once; give the days that each run is asked for."""
+        """Evaluate one tick; return the days of each requested run."""
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, definitions=self.definitions, resources=self.resources
         )
         data = self.definitions.resolve_sensor_def("new_batches").evaluate_tick(context)
         self.cursor = data.cursor or self.cursor
-        self.said = data.skip_message or ""
+        self.skip_message = data.skip_message or ""
         self.keys = [request.run_key for request in data.run_requests or []]
         return [days_of(request) for request in data.run_requests or []]
 
-    def asks(self) -> list[str]:
-        """Let it look twice, as it must to trust a file."""
+    def requests(self) -> list[str]:
+        """Evaluate two ticks: a batch is taken when it is unchanged between them."""
         assert self.tick() == []
         return self.tick()
 
     def applied(self, *days: date) -> None:
-        """Note these days as applied, as they lie in the landing."""
+        """Record these days as applied in the state they now have in the landing."""
         found = Landing(str(self.landing)).find(days)
         self.ledger.record([Entry(d, b.source, b.fingerprint, 1, 1, 0, LANDED_AT, LANDED_AT) for d, b in found.items()])
 
@@ -73,54 +73,54 @@ def operator(tmp_path: Path) -> Operator:
 def test_days_that_follow_each_other_are_one_run(operator: Operator) -> None:
     for number in (0, 1, 2, 5):
         operator.put(f"{day(number)}.csv")
-    assert operator.asks() == ["2025-03-10...2025-03-12", "2025-03-15"]
+    assert operator.requests() == ["2025-03-10...2025-03-12", "2025-03-15"]
 
 
-def test_the_same_batch_is_asked_for_once(operator: Operator) -> None:
-    """Also after a restart that lost the cursor: the key of the run is the same."""
+def test_the_same_batch_is_requested_once(operator: Operator) -> None:
+    """Also after the cursor was lost: the run key is the same."""
     operator.put(f"{day(0)}.csv")
-    assert operator.asks() == ["2025-03-10"]
+    assert operator.requests() == ["2025-03-10"]
     keys = operator.keys
     assert [operator.tick(), operator.tick()] == [[], []]
     operator.cursor = None
-    assert operator.asks() == ["2025-03-10"]
+    assert operator.requests() == ["2025-03-10"]
     assert operator.keys == keys
 
 
-def test_an_applied_batch_is_no_work_and_a_changed_one_is(operator: Operator) -> None:
+def test_an_applied_batch_is_not_requested_and_a_changed_one_is(operator: Operator) -> None:
     operator.put(f"{day(0)}.csv")
     operator.put(f"{day(1)}.csv")
     operator.applied(day(0), day(1))
-    assert operator.asks() == []
+    assert operator.requests() == []
     operator.put(f"{day(1)}.csv", "changed\n")
-    assert operator.asks() == ["2025-03-11"]
+    assert operator.requests() == ["2025-03-11"]
 
 
-def test_a_batch_that_landed_and_was_not_applied_is_work(operator: Operator) -> None:
+def test_a_batch_that_landed_and_was_not_applied_is_requested(operator: Operator) -> None:
     operator.put(f"{day(0)}.csv")
     operator.applied(day(0))
     operator.ledger.record([replace(operator.ledger.entries()[day(0)], applied_at=None)])
-    assert operator.asks() == ["2025-03-10"]
+    assert operator.requests() == ["2025-03-10"]
 
 
 def test_a_failed_batch_is_tried_again_when_it_changes(operator: Operator) -> None:
     operator.put(f"{day(0)}.csv")
-    assert operator.asks() == ["2025-03-10"]
+    assert operator.requests() == ["2025-03-10"]
     assert operator.tick() == []
     operator.put(f"{day(0)}.csv", "mended\n")
-    assert operator.asks() == ["2025-03-10"]
+    assert operator.requests() == ["2025-03-10"]
 
 
-def test_an_old_batch_that_is_put_back_is_work_again(operator: Operator) -> None:
-    """The store may give it the mark that it had before: what has landed since makes another key."""
+def test_an_old_batch_that_is_put_back_is_requested_again(operator: Operator) -> None:
+    """Its fingerprint may be the one it had before: what has landed since gives the run another key."""
     operator.put(f"{day(0)}.csv")
-    assert operator.asks() == ["2025-03-10"]
+    assert operator.requests() == ["2025-03-10"]
     first = operator.keys
     operator.applied(day(0))
     assert operator.tick() == []
     entry = operator.ledger.entries()[day(0)]
     operator.ledger.record([replace(entry, fingerprint="another", landed_at=LANDED_AT + timedelta(hours=1))])
-    assert operator.asks() == ["2025-03-10"]
+    assert operator.requests() == ["2025-03-10"]
     assert operator.keys != first
 
 
@@ -137,43 +137,43 @@ def test_a_deleted_file_is_forgotten(operator: Operator) -> None:
     (operator.landing / f"{day(0)}.csv").unlink()
     assert operator.tick() == []
     operator.put(f"{day(0)}.csv")
-    assert operator.asks() == ["2025-03-10"]
+    assert operator.requests() == ["2025-03-10"]
 
 
-def test_names_that_are_no_batch_and_days_without_a_partition_are_passed_over(operator: Operator) -> None:
+def test_names_that_are_no_batch_and_days_without_a_partition_are_ignored(operator: Operator) -> None:
     today = datetime.now(UTC).date()
     for name in ("2025-03-09.csv", "2025-03-10.csv.tmp", ".2025-03-10.csv", "notes.txt", f"{today + timedelta(1)}.csv"):
         operator.put(name)
-    assert operator.asks() == []
+    assert operator.requests() == []
     operator.put(f"{today}.csv")
-    assert operator.asks() == [today.isoformat()]
+    assert operator.requests() == [today.isoformat()]
 
 
-def test_a_day_in_disorder_does_not_stop_the_others(operator: Operator) -> None:
+def test_a_day_with_two_batches_does_not_stop_the_others(operator: Operator) -> None:
     operator.put("2025-03-10.csv")
     operator.put("2025-03-10.jsonl")
     operator.put("2025-03-12/part-0.csv")
-    assert operator.asks() == ["2025-03-12"]
+    assert operator.requests() == ["2025-03-12"]
 
 
-def test_a_closed_day_is_not_asked_for(operator: Operator) -> None:
-    """Its run would only be refused (R21)."""
+def test_a_closed_day_is_not_requested(operator: Operator) -> None:
+    """Its run would be refused (R21)."""
     operator.put(f"{day(0)}.csv")
     operator.applied(day(0))
     entry = operator.ledger.entries()[day(0)]
     operator.ledger.record([replace(entry, expired_at=LANDED_AT)])
     operator.put(f"{day(0)}.csv", "changed\n")
-    assert operator.asks() == []
+    assert operator.requests() == []
 
 
-def test_a_missing_landing_is_said(operator: Operator) -> None:
+def test_a_missing_landing_is_the_reason_to_skip(operator: Operator) -> None:
     operator.landing.rmdir()
     assert operator.tick() == []
-    assert "does not exist: expected a folder with batches" in operator.said
+    assert "does not exist: expected a folder with batches" in operator.skip_message
 
 
 def test_a_tick_over_a_thousand_days_is_quick_and_starts_no_jvm(tmp_path: Path) -> None:
-    """In a process of its own, which would have to start one; without it the first tick takes the imports along."""
+    """In its own process, where no JVM runs yet; the first tick is not timed, since it pays for the imports."""
     program = """
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What keeps the tables in shape changes no session: expiry (R21), compaction, the rebuild under another rule (R22)."""
+"""Maintenance changes no session: expiry (R21), compaction; and the rebuild under another rule (R22)."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -47,7 +47,7 @@ def landing(tmp_path: Path) -> Path:
 
 
 def test_raw_days_behind_the_retention_expire_and_are_refused(lake: Lake, landing: Path) -> None:
-    """Two weeks behind the newest applied day; their quarantine goes too; ods_sessions keeps all (R21)."""
+    """Two weeks before the newest applied day; quarantined rows expire too; ods_sessions keeps all (R21)."""
     bad = Event("", "a", "I", at("10:00"))
     run(lake, landing, {0: [event("a", "10:00"), bad], 1: [event("b", "10:00", 1)], 15: [event("c", "10:00", 15)]})
     before = stored_rows(lake)
@@ -72,7 +72,7 @@ def test_raw_days_behind_the_retention_expire_and_are_refused(lake: Lake, landin
 
 @pytest.mark.long
 def test_expiry_waits_for_days_that_are_not_applied(lake: Lake, landing: Path) -> None:
-    """A pending day may lose an event that a newer day holds: the newer one must still be there then (R17, R21)."""
+    """A pending day may lose an event that a newer day holds: that one must not have expired then (R17, R21)."""
     run(lake, landing, {0: [event("a", "10:00")], 1: [event("a", "10:00")], 20: []})
     write_batches(landing, {day(0): []})
     land(lake.spark, lake, Landing(str(landing)), [day(0)], LATENESS_DAYS)
@@ -97,10 +97,10 @@ def test_an_old_day_that_never_came_is_loaded_and_closed(lake: Lake, landing: Pa
 
 
 @pytest.mark.long
-def test_a_landing_that_was_cut_off_is_refused_until_it_is_repeated(
+def test_an_interrupted_landing_is_refused_until_it_is_repeated(
     lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the first and the last word of the ledger a day counts as not applied, and cannot be applied."""
+    """Between the first and the last write to the ledger a day is not applied, and applying it is refused."""
     run(lake, landing, {0: [event("a", "10:00")], 20: []})
     write_batches(landing, {day(0): []})
     with monkeypatch.context() as failing:
@@ -115,8 +115,8 @@ def test_a_landing_that_was_cut_off_is_refused_until_it_is_repeated(
     assert stored_rows(lake) == []
 
 
-def test_compaction_leaves_the_rows_and_takes_the_files(lake: Lake, landing: Path) -> None:
-    """Dates that left the window: one file each, no deletion vector; a second time nothing is done."""
+def test_compaction_keeps_the_rows_and_rewrites_the_files(lake: Lake, landing: Path) -> None:
+    """Dates before the window: one file each, no deletion vector; a second run does nothing."""
     run(lake, landing, {0: [event("a", "10:00", user="u2"), event("b", "10:08", user="u1")]})
     run(lake, landing, {1: [event("c", "10:04", user="u1"), event("c", "10:00", 1)]})
     run(lake, landing, {6: [event("c", "10:00", 6)]})
@@ -138,8 +138,8 @@ def test_compaction_without_a_table_does_nothing(lake: Lake) -> None:
     assert maintain.expire(lake.spark, lake) == []
 
 
-def test_rebuild_follows_another_rule_in_one_commit(lake: Lake, landing: Path) -> None:
-    """All of ods_sessions from its own rows; columns stay NOT NULL; then the new rule is the one that runs (R22)."""
+def test_rebuild_applies_another_rule_in_one_commit(lake: Lake, landing: Path) -> None:
+    """All of ods_sessions from its own rows; columns stay NOT NULL; then runs must use the new rule (R22)."""
     run(lake, landing, {0: [event("a", "10:00"), event("x", "10:02"), event("b", "10:04")], 1: [event("a", "10:00")]})
     schema, version = lake.read(ODS_SESSIONS).schema, lake.version(ODS_SESSIONS)
     shorter = SessionRule(timeout=timedelta(seconds=60))
@@ -190,7 +190,7 @@ def test_a_run_that_read_before_a_rebuild_writes_nothing(
 def test_a_rebuild_just_before_the_version_is_read_is_noticed(
     lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rule is that of the version whose rows are read (R22)."""
+    """The rule that is compared is that of the version whose rows are read (R22)."""
     run(lake, landing, {0: [event("a", "10:00"), event("b", "10:04")]})
     find = lake.find
 

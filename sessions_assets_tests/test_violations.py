@@ -15,7 +15,7 @@ from sessions_assets.lake.ods import replace_all
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
-from sessions_assets.pipeline.audit import Inspection, inspect, inspect_all
+from sessions_assets.pipeline.inspections import Inspection, inspect, inspect_all
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS

@@ -15,7 +15,7 @@ from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.spark import spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
-from sessions_assets.pipeline.audit import inspect
+from sessions_assets.pipeline.inspections import inspect
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.events import LATENESS_DAYS
 from sessions_assets.rule.session_rule import SessionRule

@@ -1,1 +1,1 @@
-"""Everything that knows Dagster: resources, assets, checks, jobs, schedules, sensors, what the UI shows."""
+"""Everything that knows Dagster: resources, assets, checks, jobs, schedules, sensors, and what the UI shows."""

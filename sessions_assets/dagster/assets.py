@@ -1,6 +1,6 @@
-"""The two assets: their partitions, the window between them, and what a materialization of a day does.
+"""The two assets: their partitions, the dependency window between them, and what materializing a day does.
 
-Must not know SQL, Spark settings, credentials or how numbers are shown.
+Must not know SQL, Spark settings, credentials or the keys of metadata.
 """
 
 import warnings
@@ -11,12 +11,13 @@ from typing import Any
 import dagster as dg
 
 from sessions_assets.dagster.metadata import (
-    lineage_of_sessions,
-    of_applied,
-    of_changes,
-    of_landed,
-    of_run,
-    of_table,
+    applied_metadata,
+    changes_metadata,
+    column_lineage,
+    landed_metadata,
+    picture_metadata,
+    run_metadata,
+    table_metadata,
 )
 from sessions_assets.dagster.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
 from sessions_assets.dagster.steps import step
@@ -26,26 +27,26 @@ from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.settings import Settings
 
-# Whatever writes the sessions goes through this pool, limited to one: two writers would each miss the other's rows.
+# Whatever writes ods_sessions runs in this pool, limited to one run: the second of two writers would be refused.
 SESSIONS_POOL = "ods_sessions"
 RAW_POOL = "raw_events"
 
-# A worker or a store that was lost in mid-run may be back; each step may be repeated. What is refused is not retried.
+# A worker or a store that was lost during a run may be back; every step is idempotent. A refusal is not retried.
 _AFTER_A_LOSS = dg.RetryPolicy(max_retries=1, delay=15)
 
 
 def arrival_days(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """Give the partitions of both assets: each day from the first one to today."""
+    """Return the partitions of both assets: each arrival day from the first one to today."""
     # end_offset: today's batch has a partition today.
     return dg.DailyPartitionsDefinition(start_date=settings.first_day.isoformat(), end_offset=1)
 
 
 def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """Make the assets, daily by arrival day, for the first day and the lateness of the settings."""
+    """Return the assets, partitioned by arrival day, for the first day and the lateness of the settings."""
     days = arrival_days(settings)
     with warnings.catch_warnings():
-        # Two parameters are still called beta: the window's missing days before the first, and the backfill policy.
-        # The minor version of Dagster is pinned, and the tests show that both do what they should.
+        # Two parameters are in beta: a window that reaches before the first day, and the backfill policy.
+        # The minor version of Dagster is pinned, and tests assert what both do.
         warnings.simplefilter("ignore", dg.BetaWarning)
         window = dg.TimeWindowPartitionMapping(
             start_offset=-settings.lateness_days, end_offset=0, allow_nonexistent_upstream_partitions=True
@@ -63,7 +64,7 @@ def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         group_name="sessions",
         kinds={"pyspark", "deltalake"},
         owners=["team:sessions"],
-        metadata=of_table(RAW_EVENTS),
+        metadata=table_metadata(RAW_EVENTS),
     )
     def raw_events(
         context: dg.AssetExecutionContext,
@@ -72,14 +73,17 @@ def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         landing: LandingResource,
         session_rule: SessionRuleResource,
     ) -> None:
-        """The batch of the day as delivered, duplicates kept; rows that are no event go to raw_quarantine."""
+        """One row per delivered event, duplicates kept. A partition holds the batch of that arrival day.
+
+        Rows that are no valid event go to raw_quarantine, each with its reason.
+        """
         days = _days(context)
         with step(context.log) as seconds:
-            batches = landing.open()  # before Spark starts, which takes longer than to see that S3 refuses
+            batches = landing.open()  # before Spark starts, which takes longer than a refusal by S3
             opened = lake.open()
             landed = land(pyspark.spark_session, opened, batches, days, session_rule.lateness_days)
-        whole = of_run(seconds(), pyspark.ui_address)
-        _show(context, days, {day: of_landed(numbers) for day, numbers in landed.items()}, whole)
+        whole = run_metadata(seconds(), pyspark.ui_address)
+        _add_metadata(context, days, {day: landed_metadata(numbers) for day, numbers in landed.items()}, whole)
 
     return raw_events
 
@@ -95,7 +99,7 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
         group_name="sessions",
         kinds={"pyspark", "deltalake"},
         owners=["team:sessions"],
-        metadata=of_table(ODS_SESSIONS),
+        metadata=table_metadata(ODS_SESSIONS),
     )
     def ods_sessions(
         context: dg.AssetExecutionContext,
@@ -103,19 +107,22 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
         lake: LakeResource,
         session_rule: SessionRuleResource,
     ) -> None:
-        """Every event once, with its session; what the batch of the day changes, whatever date it speaks of."""
+        """One row per event, with its session.
+
+        A partition applies what the batch of that arrival day adds, changes or removes.
+        """
         days = _days(context)
         with step(context.log) as seconds:
             opened = lake.open()
             run = apply(pyspark.spark_session, opened, days, session_rule.rule)
             hours = sessions_by_hour(opened.snapshot(ODS_SESSIONS, run.version), run.days)
-        whole = {
-            **of_changes(run, run.version),
-            "commit": lake.commit,
-            **of_run(seconds(), pyspark.ui_address),
-            **lineage_of_sessions(),
+            pictures = picture_metadata(run.days, hours)
+        numbers = {
+            day: {**pictures.get(day, {}), **applied_metadata(applied, hours[day])} for day, applied in run.days.items()
         }
-        _show(context, days, {day: of_applied(run, day, hours[day]) for day in run.days}, whole)
+        changed = {**changes_metadata(run, run.version), "commit": lake.commit}
+        whole = {**changed, **run_metadata(seconds(), pyspark.ui_address), **column_lineage()}
+        _add_metadata(context, days, numbers, whole)
 
     return ods_sessions
 
@@ -124,15 +131,15 @@ def _days(context: dg.AssetExecutionContext) -> list[date]:
     return sorted(date.fromisoformat(key) for key in context.partition_keys)
 
 
-def _show(
+def _add_metadata(
     context: dg.AssetExecutionContext,
     days: Sequence[date],
     numbers: Mapping[date, Mapping[str, Any]],
     whole: Mapping[str, Any],
 ) -> None:
-    """Put the numbers of each day on its own partition, then those of the whole run; say which days had no batch."""
+    """Add to each partition the numbers of its day and those of the whole run, and warn of days without a batch."""
     for day in days:
         if day not in numbers:
-            context.log.warning("%s: no batch was delivered, nothing was done for it", day)
+            context.log.warning("%s: no batch was delivered, the day is skipped", day)
         metadata = {**numbers.get(day, {}), "delivered": day in numbers, **whole}
         context.add_asset_metadata(metadata, partition_key=day.isoformat())

@@ -1,29 +1,29 @@
-"""How what a check finds of each day becomes the state that Dagster shows of the day, in single and in range runs.
+"""How the outcomes of a check become the state that Dagster shows of each day, in single-day and in range runs.
 
 Must not know what is checked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluation,
-    AssetCheckEvaluationTargetMaterializationData,
-)
-from dagster._core.definitions.metadata import normalize_metadata
-from dagster._core.storage.tags import (
+
+from sessions_assets.dagster.internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
+    AssetCheckEvaluationTargetMaterializationData,
 )
+
+_PAGE = 1000
+"""So many materializations are fetched at once: the days of some years, or a month that was repeated often."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a check says of one day; None: of the whole table."""
+class Evaluation:
+    """The outcome of a check for one day; None: for the whole table."""
 
     check: str
     day: date | None
@@ -32,8 +32,11 @@ class Finding:
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 
 
+Targets = Mapping[date, AssetCheckEvaluationTargetMaterializationData]
+
+
 def days_of_run(context: dg.AssetCheckExecutionContext, days: dg.DailyPartitionsDefinition) -> list[date] | None:
-    """Read the days of the run from its tags: a check that runs beside its asset has no `partition_keys`.
+    """Return the days of the run, from its tags: a check that runs beside its asset has no `partition_keys`.
 
     None: the run names no day, as "Execute all" in the UI does.
     """
@@ -47,78 +50,92 @@ def days_of_run(context: dg.AssetCheckExecutionContext, days: dg.DailyPartitions
 
 
 def report(
-    context: dg.AssetCheckExecutionContext, asset: str, findings: Sequence[Finding]
+    context: dg.AssetCheckExecutionContext, asset: str, evaluations: Sequence[Evaluation]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Say for each check how the run went, and for each day how the day is.
+    """Yield one result per check and log one evaluation per partition.
 
-    Dagster takes one result a check. In a single-day run it is the day's; in a range run it belongs to no day, and each
-    day would stay planned for ever. So each day is logged too, with the materialization that it is about: without that
-    the UI does not show it. In a run that names no day Dagster cannot take a result of a partitioned check, so that is
-    logged as well.
+    Dagster takes one result per check. In a single-day run it is the day's own; in a range run it belongs to no day,
+    and each day would stay planned for ever. So each day is logged too, with the materialization that it is about:
+    without that the UI does not show it. In a run that names no day Dagster cannot take a result of a partitioned
+    check, so that is logged as well.
 
     Raises:
         Failure: a blocking check failed in a run that names no day; with a day Dagster itself fails the run.
     """
     names_a_day = {PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG} & context.run.tags.keys()
+    logged = [] if PARTITION_NAME_TAG in context.run.tags else evaluations
+    targets = _newest_materializations(context, asset, {found.day for found in logged if found.day})
     blocked = []
     for key in context.selected_asset_check_keys:
-        of_check = [finding for finding in findings if finding.check == key.name]
-        whole = _summary(of_check)
-        if PARTITION_NAME_TAG not in context.run.tags:
-            for finding in of_check:
-                if finding.day:
-                    _log(context, key, finding)
+        for found in logged:
+            if found.check == key.name and found.day:
+                _log(context, key, found, targets)
+        whole = _summary([found for found in evaluations if found.check == key.name])
         if names_a_day:
-            yield dg.AssetCheckResult(
-                asset_key=asset,
-                check_name=key.name,
-                passed=whole.passed,
-                severity=whole.severity,
-                metadata=whole.metadata,
-            )
+            yield _result(key, whole)
             continue
-        _log(context, key, whole)
+        _log(context, key, whole, targets)
         if _is_blocking(context, key) and not whole.passed:
             blocked.append(key.name)
     if blocked:
         raise dg.Failure(description=f"{asset} fails {', '.join(sorted(blocked))}", allow_retries=False)
 
 
-def _summary(findings: Sequence[Finding]) -> Finding:
-    if len(findings) == 1:
-        return replace(findings[0], day=None)
-    failed = [finding for finding in findings if not finding.passed]
+def _result(key: dg.AssetCheckKey, whole: Evaluation) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=whole.passed,
+        severity=whole.severity,
+        metadata=whole.metadata,
+    )
+
+
+def _summary(evaluations: Sequence[Evaluation]) -> Evaluation:
+    if len(evaluations) == 1:
+        return replace(evaluations[0], day=None)
+    failed = [found for found in evaluations if not found.passed]
     severity = failed[0].severity if failed else dg.AssetCheckSeverity.ERROR
-    days = ", ".join(str(finding.day) for finding in failed) or "none"
-    return Finding(findings[0].check, None, not failed, {"days": len(findings), "failed": days}, severity)
+    days = ", ".join(str(found.day) for found in failed) or "none"
+    return Evaluation(evaluations[0].check, None, not failed, {"days": len(evaluations), "failed": days}, severity)
 
 
 def _is_blocking(context: dg.AssetCheckExecutionContext, key: dg.AssetCheckKey) -> bool:
     return next(spec.blocking for spec in context.check_specs if spec.key == key)
 
 
-def _log(context: dg.AssetCheckExecutionContext, key: dg.AssetCheckKey, finding: Finding) -> None:
-    day = finding.day.isoformat() if finding.day else None
-    evaluation = AssetCheckEvaluation(
+def _log(
+    context: dg.AssetCheckExecutionContext, key: dg.AssetCheckKey, evaluation: Evaluation, targets: Targets
+) -> None:
+    day = evaluation.day
+    event = dg.AssetCheckEvaluation(
         asset_key=key.asset_key,
         check_name=key.name,
-        passed=finding.passed,
-        metadata=normalize_metadata(finding.metadata),
-        severity=finding.severity,
+        passed=evaluation.passed,
+        metadata=evaluation.metadata,
+        severity=evaluation.severity,
         blocking=_is_blocking(context, key),
-        partition=day,
-        target_materialization_data=_newest_materialization(context, key.asset_key, day) if day else None,
+        partition=day.isoformat() if day else None,
+        target_materialization_data=targets.get(day) if day else None,
     )
-    # Its signature names fewer kinds of events than it takes.
-    context.op_execution_context.log_event(evaluation)  # type: ignore[arg-type]
+    # One event at a time: Dagster stores materializations in batches, evaluations not (BATCH_WRITABLE_EVENTS).
+    # The signature names fewer kinds of events than the method takes.
+    context.op_execution_context.log_event(event)  # type: ignore[arg-type]
 
 
-def _newest_materialization(
-    context: dg.AssetCheckExecutionContext, asset: dg.AssetKey, day: str
-) -> AssetCheckEvaluationTargetMaterializationData | None:
-    of_the_day = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[day])
-    for found in context.instance.fetch_materializations(of_the_day, limit=1).records:
-        return AssetCheckEvaluationTargetMaterializationData(
-            storage_id=found.storage_id, run_id=found.run_id, timestamp=found.timestamp
-        )
-    return None
+def _newest_materializations(
+    context: dg.AssetCheckExecutionContext, asset: str, days: Collection[date]
+) -> dict[date, AssetCheckEvaluationTargetMaterializationData]:
+    """Return the newest materialization of each day that has one, in one query unless they fill more than a page."""
+    found: dict[date, AssetCheckEvaluationTargetMaterializationData] = {}
+    of_days = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=sorted(map(str, days)))
+    cursor, has_more = None, bool(days)
+    while has_more and len(found) < len(days):
+        page = context.instance.fetch_materializations(of_days, limit=_PAGE, cursor=cursor)
+        for record in page.records:
+            target = AssetCheckEvaluationTargetMaterializationData(
+                storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+            )
+            found.setdefault(date.fromisoformat(str(record.partition_key)), target)
+        cursor, has_more = page.cursor, page.has_more
+    return found

@@ -1,102 +1,106 @@
-"""The asset checks: what blocks and what warns, each day with its own state, in single and in range runs.
+"""The asset checks: which there are, which of them block, what each reads, and how its findings are shown.
 
-Must not know how a violation is computed, SQL, Spark settings or credentials.
-Source of the rules: R8, R12, R13 (quarantine), R20 (empty is not missing), R11 (the window); the others are those of
-`violations`.
+Each day has its own state, in single and in range runs. Must not know the arithmetic of a finding, how a row is judged,
+SQL, Spark settings or credentials.
 """
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
-from typing import Any
+from datetime import date
 
 import dagster as dg
 from pyspark.sql import SparkSession
 
 from sessions_assets.dagster.assets import arrival_days
-from sessions_assets.dagster.check_states import Finding, days_of_run, report
-from sessions_assets.dagster.metadata import of_rows
+from sessions_assets.dagster.check_states import Evaluation, days_of_run, report
+from sessions_assets.dagster.metadata import rows_table
 from sessions_assets.dagster.resources import LakeResource, SessionRuleResource, SparkResource
 from sessions_assets.dagster.steps import step
 from sessions_assets.lake.lake import Lake
-from sessions_assets.lake.ledger import Entry
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
-from sessions_assets.pipeline.audit import Inspection, inspect, inspect_all
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
+from sessions_assets.pipeline.audit import (
+    CONSERVATION,
+    LATE_SHARE,
+    NOT_EMPTY,
+    QUARANTINE_RATE,
+    WINDOW,
+    DayFinding,
+    Limits,
+    RawCounts,
+    batch_findings,
+    day_findings,
+)
+from sessions_assets.pipeline.inspections import Inspection, inspect, inspect_all
 from sessions_assets.rule.events import ARRIVAL_DAY
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
 from sessions_assets.settings import Settings
 
-CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "batch_not_empty"
-WINDOW, LATE_SHARE = "window_complete", "late_share"
 BLOCKING = {CONSERVATION, DUPLICATE, RECOMPUTED}
 
 
 def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """Make the checks for the days, the lateness and the shares of the settings."""
+    """Return the checks of both assets, for the days, the lateness and the shares of the settings."""
     days = arrival_days(settings)
-    return [_checks_of_raw_events(days, settings), _checks_of_ods_sessions(days, settings)]
+    limits = Limits(
+        settings.quarantine_warn_share, settings.late_warn_share, settings.first_day, settings.lateness_days
+    )
+    return [_checks_of_raw_events(days, limits), _checks_of_ods_sessions(days, limits)]
 
 
-def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, settings: Settings) -> dg.AssetChecksDefinition:
-    says = {
+def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, limits: Limits) -> dg.AssetChecksDefinition:
+    assertions = {
         CONSERVATION: "each row of the batch is in `raw_events` or in `raw_quarantine`",
-        QUARANTINE_RATE: f"at most {settings.quarantine_warn_share:.0%} of the batch was refused",
+        QUARANTINE_RATE: f"at most {limits.quarantine_share:.0%} of the batch was refused",
         NOT_EMPTY: "there is a batch, and it has at least one row",
     }
 
-    @dg.multi_asset_check(name="checks_of_raw_events", specs=_specs(RAW_EVENTS.name, says, days), can_subset=True)
+    @dg.multi_asset_check(name="checks_of_raw_events", specs=_specs(RAW_EVENTS.name, assertions, days), can_subset=True)
     def checks_of_raw_events(
         context: dg.AssetCheckExecutionContext, lake: LakeResource
     ) -> Iterator[dg.AssetCheckResult]:
-        """Compare the ledger with what the tables know of their files: no row is read."""
+        """Compare the ledger with the row counts in the tables' logs. Reads no row, and each table's log once."""
         asked = days_of_run(context, days)
         opened = lake.open()
         entries = opened.ledger.entries(asked)
         kept = [day for day in asked or entries if day not in entries or not entries[day].expired_at]
-        kept_rows = {
-            table.name: snapshot.count_rows(ARRIVAL_DAY, kept) if snapshot else dict.fromkeys(kept, 0)
-            for table in (RAW_EVENTS, RAW_QUARANTINE)
-            for snapshot in [opened.find(table)]
-        }
-        findings = [
-            finding
-            for day in kept
-            for finding in _of_a_batch(day, entries.get(day), kept_rows, settings.quarantine_warn_share)
-        ]
-        yield from report(context, RAW_EVENTS.name, findings)
+        counts = RawCounts(_count_rows(opened, RAW_EVENTS, kept), _count_rows(opened, RAW_QUARANTINE, kept))
+        found = [finding for day in kept for finding in batch_findings(day, entries.get(day), counts, limits)]
+        yield from report(context, RAW_EVENTS.name, [_evaluation(finding) for finding in found])
 
     return checks_of_raw_events
 
 
-def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, settings: Settings) -> dg.AssetChecksDefinition:
-    before = settings.lateness_days
-    says = {
+def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, limits: Limits) -> dg.AssetChecksDefinition:
+    before = limits.lateness_days
+    assertions = {
         **VIOLATIONS,
         WINDOW: f"each day from {before} days before the day to the day itself was delivered",
-        LATE_SHARE: f"at most {settings.late_warn_share:.0%} of the accepted rows are dated before their batch",
+        LATE_SHARE: f"at most {limits.late_share:.0%} of the accepted rows are dated before their batch",
     }
 
-    @dg.multi_asset_check(name="checks_of_ods_sessions", specs=_specs(ODS_SESSIONS.name, says, days), can_subset=True)
+    @dg.multi_asset_check(
+        name="checks_of_ods_sessions", specs=_specs(ODS_SESSIONS.name, assertions, days), can_subset=True
+    )
     def checks_of_ods_sessions(
         context: dg.AssetCheckExecutionContext,
         pyspark: SparkResource,
         lake: LakeResource,
         session_rule: SessionRuleResource,
     ) -> Iterator[dg.AssetCheckResult]:
-        """Judge the stored rows that the days could touch, all checks in one scan."""
+        """Judge the stored rows that the batches of the days can have changed, for all checks in one scan."""
         asked = days_of_run(context, days)
         opened = lake.open()
         entries = opened.ledger.entries()
         with step(context.log):
             inspected = _inspected(pyspark.spark_session, opened, asked, session_rule.rule)
-        findings = [finding for day, found in inspected for finding in _of_a_day(day, found, entries, settings)]
-        yield from report(context, ODS_SESSIONS.name, findings)
+        found = [finding for day, rows in inspected for finding in day_findings(day, rows, entries, limits)]
+        yield from report(context, ODS_SESSIONS.name, [_evaluation(finding) for finding in found])
 
     return checks_of_ods_sessions
 
 
-def _specs(asset: str, says: Mapping[str, str], days: dg.DailyPartitionsDefinition) -> list[dg.AssetCheckSpec]:
+def _specs(asset: str, assertions: Mapping[str, str], days: dg.DailyPartitionsDefinition) -> list[dg.AssetCheckSpec]:
     with warnings.catch_warnings():
         # Partitioned checks are a preview. The minor version of Dagster is pinned, and tests read the states back.
         warnings.simplefilter("ignore", dg.PreviewWarning)
@@ -105,25 +109,13 @@ def _specs(asset: str, says: Mapping[str, str], days: dg.DailyPartitionsDefiniti
                 name, asset=asset, description=f"{holds[0].upper()}{holds[1:]}.", blocking=name in BLOCKING,
                 partitions_def=days,
             )
-            for name, holds in says.items()
+            for name, holds in assertions.items()
         ]  # fmt: skip
 
 
-def _of_a_batch(
-    day: date, entry: Entry | None, rows: Mapping[str, Mapping[date, int]], most: float
-) -> Iterator[Finding]:
-    kept = rows[RAW_EVENTS.name][day], rows[RAW_QUARANTINE.name][day]
-    delivered, accepted, refused = (
-        (entry.rows_delivered, entry.rows_accepted, entry.rows_quarantined) if entry else (0, 0, 0)
-    )
-    has_landed = entry is None or entry.landed_at is not None
-    is_whole = has_landed and delivered == accepted + refused and kept == (accepted, refused)
-    counts = {"delivered": entry is not None, "rows_delivered": delivered}
-    tables = {RAW_EVENTS.name: kept[0], RAW_QUARANTINE.name: kept[1]}
-    yield Finding(CONSERVATION, day, is_whole, {**counts, **tables})
-    share, warn = refused / max(delivered, 1), dg.AssetCheckSeverity.WARN
-    yield Finding(QUARANTINE_RATE, day, share <= most, {"share": round(share, 4)}, warn)
-    yield Finding(NOT_EMPTY, day, delivered > 0, counts, warn)
+def _count_rows(lake: Lake, table: Table, days: Sequence[date]) -> dict[date, int]:
+    found = lake.find(table)
+    return found.count_rows(ARRIVAL_DAY, days) if found else {}
 
 
 def _inspected(
@@ -132,33 +124,7 @@ def _inspected(
     return [(None, inspect_all(spark, lake, rule))] if days is None else [*inspect(spark, lake, days, rule).items()]
 
 
-def _of_a_day(
-    day: date | None, found: Inspection, entries: Mapping[date, Entry], settings: Settings
-) -> Iterator[Finding]:
-    yield from _of_the_sessions(day, found, entries)
-    yield _of_the_window(day, entries, settings)
-    yield _of_lateness(day, found, settings.late_warn_share)
-
-
-def _of_the_sessions(day: date | None, found: Inspection, entries: Mapping[date, Entry]) -> Iterator[Finding]:
-    judged = {"delivered": day is None or day in entries, "rows_judged": found.rows_judged}
-    for check in VIOLATIONS:
-        metadata: dict[str, Any] = {"rows": found.broken.get(check, 0), **judged}
-        if check in found.broken:
-            metadata["examples"] = of_rows(found.examples[check], ROW_COLUMNS)
-        yield Finding(check, day, check not in found.broken, metadata)
-
-
-def _of_the_window(day: date | None, entries: Mapping[date, Entry], settings: Settings) -> Finding:
-    last = day or max(entries, default=settings.first_day)
-    first = day - timedelta(days=settings.lateness_days) if day else min(entries, default=settings.first_day)
-    window = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    missing = [other for other in window if other >= settings.first_day and other not in entries]
-    metadata = {"days_missing": len(missing), "missing": ", ".join(map(str, missing)) or "none"}
-    return Finding(WINDOW, day, not missing, metadata, dg.AssetCheckSeverity.WARN)
-
-
-def _of_lateness(day: date | None, found: Inspection, most: float) -> Finding:
-    share = found.rows_late / max(found.rows_accepted, 1)
-    metadata = {"share": round(share, 4), "rows_late": found.rows_late, "rows_accepted": found.rows_accepted}
-    return Finding(LATE_SHARE, day, share <= most, metadata, dg.AssetCheckSeverity.WARN)
+def _evaluation(found: DayFinding) -> Evaluation:
+    severity = dg.AssetCheckSeverity.WARN if found.is_warning else dg.AssetCheckSeverity.ERROR
+    examples = {"examples": rows_table(found.examples, ROW_COLUMNS)} if found.examples else {}
+    return Evaluation(found.check, found.day, found.passed, {**found.numbers, **examples}, severity)

@@ -1,4 +1,4 @@
-"""The jobs beside the daily flow: they expire raw days, and compact, check, preview and rebuild ods_sessions.
+"""The jobs beside the daily flow: expire raw days; compact, check, preview and rebuild ods_sessions; check arrival.
 
 Must not know SQL, Spark settings or credentials.
 """
@@ -7,16 +7,17 @@ import dataclasses
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
 from sessions_assets.dagster.assets import RAW_POOL, SESSIONS_POOL, arrival_days
-from sessions_assets.dagster.metadata import of_changes, of_rows
+from sessions_assets.dagster.internals import UnresolvedAssetJobDefinition
+from sessions_assets.dagster.metadata import changes_metadata, rows_table
 from sessions_assets.dagster.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
 from sessions_assets.dagster.steps import step
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.pipeline import maintain
-from sessions_assets.pipeline.audit import inspect_all
+from sessions_assets.pipeline.audit import Arrival, arrival
+from sessions_assets.pipeline.inspections import inspect_all
 from sessions_assets.pipeline.land import plan_land
 from sessions_assets.pipeline.preview import MOVE_COLUMNS, preview
 from sessions_assets.rule.violations import ROW_COLUMNS
@@ -24,12 +25,12 @@ from sessions_assets.settings import Settings
 
 
 class ExpiryConfig(dg.Config):
-    """What the Launchpad asks of `expire_raw`."""
+    """The configuration of `expire_raw` in the Launchpad."""
 
     retention_days: int = Field(
         default=maintain.RETENTION // timedelta(days=1),
         ge=1,
-        description="how many days behind the newest applied day raw events are kept",
+        description="how many days before the newest applied day raw events are kept",
     )
 
 
@@ -37,7 +38,7 @@ class ExpiryConfig(dg.Config):
 def expire_raw_days(
     context: dg.OpExecutionContext, config: ExpiryConfig, pyspark: SparkResource, lake: LakeResource
 ) -> None:
-    """Delete raw and quarantined rows of days behind the retention, then the files that nobody can read any more."""
+    """Delete the raw and quarantined rows of expired days, then the files that no version needs any more."""
     with step(context.log):
         days = maintain.expire(pyspark.spark_session, lake.open(), timedelta(days=config.retention_days))
     context.add_output_metadata({"expired_days": len(days), "days": ", ".join(map(str, days)) or "none"})
@@ -47,7 +48,7 @@ def expire_raw_days(
 def compact_session_dates(
     context: dg.OpExecutionContext, pyspark: SparkResource, lake: LakeResource, session_rule: SessionRuleResource
 ) -> None:
-    """Rewrite event dates that left the window into few sorted files, then delete files nobody can read any more."""
+    """Rewrite event dates before the lateness window into few sorted files, then delete files that no version needs."""
     with step(context.log):
         dates = maintain.compact(pyspark.spark_session, lake.open(), session_rule.lateness_days)
     context.add_output_metadata({"compacted_dates": len(dates), "dates": ", ".join(map(str, dates)) or "none"})
@@ -57,7 +58,7 @@ def compact_session_dates(
 def rebuild_all_sessions(
     context: dg.OpExecutionContext, pyspark: SparkResource, lake: LakeResource, session_rule: SessionRuleResource
 ) -> None:
-    """Compute all sessions anew from the events of the table, under the rule of the settings, in one commit."""
+    """Recompute all sessions from the events of the table, under the rule of the settings, in one commit."""
     with step(context.log):
         rebuilt = maintain.rebuild(pyspark.spark_session, lake.open(), session_rule.rule)
     before = {f"before/{name}": number for name, number in dataclasses.asdict(rebuilt.before).items()}
@@ -69,14 +70,14 @@ def rebuild_all_sessions(
 def judge_all_sessions(
     context: dg.OpExecutionContext, pyspark: SparkResource, lake: LakeResource, session_rule: SessionRuleResource
 ) -> None:
-    """Compute all sessions anew from the events of the table, and compare each row."""
+    """Recompute all sessions from the events of the table, and compare each stored row."""
     with step(context.log):
         found = inspect_all(pyspark.spark_session, lake.open(), session_rule.rule)
     broken = {name: rows for name, rows in found.broken.items() if rows}
     if broken:
         raise dg.Failure(
             description=f"ods_sessions breaks the rule: {', '.join(f'{n} rows {name}' for name, n in broken.items())}",
-            metadata={name: of_rows(rows, ROW_COLUMNS) for name, rows in found.examples.items()},
+            metadata={name: rows_table(rows, ROW_COLUMNS) for name, rows in found.examples.items()},
             allow_retries=False,
         )
     context.add_output_metadata({"rows_judged": found.rows_judged})
@@ -90,7 +91,7 @@ def preview_a_day(
     landing: LandingResource,
     session_rule: SessionRuleResource,
 ) -> None:
-    """Compute what the batch of the day, as it lies in the landing now, would change; write nothing."""
+    """Compute what materializing the batch that is now in the landing would change. Writes nothing."""
     day = date.fromisoformat(context.partition_key)
     with step(context.log):
         batches = landing.open()
@@ -99,17 +100,17 @@ def preview_a_day(
         found = preview(pyspark.spark_session, opened, batches, plan, session_rule.rule)
     context.add_output_metadata(
         {
-            **of_changes(found.counts, found.version),
+            **changes_metadata(found.counts, found.version),
             "sessions_touched": found.sessions_touched,
-            "sessions": of_rows(found.sessions, MOVE_COLUMNS),
+            "sessions": rows_table(found.sessions, MOVE_COLUMNS),
         }
     )
 
 
 class ArrivalConfig(dg.Config):
-    """What the Launchpad asks of `expect_arrival`."""
+    """The configuration of `expect_arrival` in the Launchpad."""
 
-    day: str = Field(default="", description="the arrival day such as 2025-03-10; empty: today, in UTC")
+    day: str = Field(default="", description="the arrival day, such as 2025-03-10; empty: today, in UTC")
 
 
 @dg.op
@@ -119,64 +120,67 @@ def look_for_the_batch(
     """Fail unless the batch of the day has arrived, landed and been applied."""
     day = date.fromisoformat(config.day) if config.day else datetime.now(UTC).date()
     entry = lake.open().ledger.entries([day]).get(day)
-    if entry is None or entry.landed_at is None:
-        with step(context.log):
-            found = landing.open().find([day])
-            if not found:
-                raise DeliveryError(landing.open().missing(day))
-        said = f"the batch of {day} lies in the landing as {found[day].source} but has not landed"
-    elif entry.applied_at is None:
-        said = f"the batch of {day} has landed but ods_sessions has not applied it"
-    else:
+    state = arrival(entry)
+    if entry is not None and state is Arrival.APPLIED:
         context.add_output_metadata({"source": entry.source, "rows_delivered": entry.rows_delivered})
         return
-    raise dg.Failure(description=f"{said}: is the sensor new_batches on, or has its run failed?", allow_retries=False)
+    problem = f"the batch of {day} has landed but ods_sessions has not applied it"
+    if state is Arrival.NOT_LANDED:
+        with step(context.log):
+            batches = landing.open()
+            found = batches.find([day])
+            if not found:
+                raise DeliveryError(batches.missing(day))
+        problem = f"the batch of {day} lies in the landing as {found[day].source} but has not landed"
+    raise dg.Failure(f"{problem}: is the sensor new_batches on, or has its run failed?", allow_retries=False)
 
 
-@dg.job(description="Keeps raw events and quarantine for two weeks behind the newest applied day.")
+@dg.job(description="Deletes raw events and quarantined rows older than two weeks before the newest applied day.")
 def expire_raw() -> None:
-    """Wire the one step."""
+    """Run the one step."""
     expire_raw_days()
 
 
-@dg.job(description="Makes old dates of ods_sessions quick to read: few files, sorted, without deleted rows.")
+@dg.job(description="Compacts old event dates of ods_sessions: few files, sorted, without deleted rows.")
 def compact_sessions() -> None:
-    """Wire the one step."""
+    """Run the one step."""
     compact_session_dates()
 
 
-@dg.job(description="Builds ods_sessions anew from its own events. Run it once after timeout or actions were changed.")
+@dg.job(
+    description="Rebuilds ods_sessions from its own events. Run it once after changing the timeout or the user actions."
+)
 def rebuild_sessions() -> None:
-    """Wire the one step."""
+    """Run the one step."""
     rebuild_all_sessions()
 
 
-@dg.job(description="Checks all of ods_sessions against the rule, whatever day brought it. Fails if a row breaks it.")
+@dg.job(description="Checks every row of ods_sessions against the rule, and fails if one breaks it.")
 def check_sessions() -> None:
-    """Wire the one step."""
+    """Run the one step."""
     judge_all_sessions()
 
 
-@dg.job(description="Fails unless the batch of today has arrived and was applied. Starts no Spark.")
+@dg.job(description="Fails unless today's batch has arrived and has been applied. Does not start Spark.")
 def expect_arrival() -> None:
-    """Wire the one step."""
+    """Run the one step."""
     look_for_the_batch()
 
 
 def build_jobs(settings: Settings) -> list[dg.JobDefinition | UnresolvedAssetJobDefinition]:
-    """Make the jobs, for the days of the settings."""
+    """Return the jobs, for the days of the settings."""
     check_days = dg.define_asset_job(
         "check_days",
         dg.AssetSelection.all_asset_checks(),
-        description="Runs the checks alone: of the day in the tag dagster/partition, without it of the whole table.",
+        description="Runs the asset checks alone: for the day in the tag dagster/partition, or for the whole table.",
     )
 
     @dg.job(
         partitions_def=arrival_days(settings),
-        description="Tells what materializing a day again would change, rows and sessions, and writes nothing.",
+        description="Shows which rows and sessions materializing a day again would change. Writes nothing.",
     )
     def preview_day() -> None:
-        """Wire the one step."""
+        """Run the one step."""
         preview_a_day()
 
     return [expire_raw, compact_sessions, rebuild_sessions, check_days, check_sessions, preview_day, expect_arrival]

@@ -1,6 +1,6 @@
-"""How numbers, tables and rows are shown in the UI: the names and kinds of metadata.
+"""Numbers, tables and rows as metadata of the UI: their keys and types.
 
-A number has the same name in every run, so that its plot over the days makes sense. Must not know where numbers come
+A number has the same key in every run, so that its plot over the days makes sense. Must not know where numbers come
 from.
 """
 
@@ -12,11 +12,15 @@ import dagster as dg
 
 from sessions_assets.dagster.charts import picture_of_day
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, Table
-from sessions_assets.pipeline.results import ApplyResult, ChangeCounts, LandedDay
+from sessions_assets.pipeline.results import AppliedDay, ChangeCounts, LandedDay
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 
-# From which columns of raw_events a column of ods_sessions is made, if not from that of the same name.
-_MADE_OF = {
+PICTURED_DAYS = 31
+"""The newest days of a run that get a chart. Nobody opens the days of a year's first load one by one: a month is what
+the UI lists on a page, and a chart takes a tenth of a second to draw and 20 KB of the event log."""
+
+# The columns of raw_events from which a column of ods_sessions is derived, if not from the one of the same name.
+_SOURCES = {
     "is_user_action": ["event_id"],
     "session_id": [*IDENTITY_COLUMNS],
     "session_start": [*IDENTITY_COLUMNS],
@@ -25,8 +29,8 @@ _MADE_OF = {
 }
 
 
-def of_table(table: Table) -> dict[str, Any]:
-    """Show what is so of a table whatever it holds: its name and columns."""
+def table_metadata(table: Table) -> dict[str, Any]:
+    """Return the metadata of a table that no run changes: its name and columns."""
     columns = [
         dg.TableColumn(
             column.name, column.sql_type.lower(), column.meaning, dg.TableColumnConstraints(nullable=column.nullable)
@@ -36,30 +40,30 @@ def of_table(table: Table) -> dict[str, Any]:
     return {"dagster/column_schema": dg.TableSchema(columns=columns), "dagster/table_name": table.name}
 
 
-def lineage_of_sessions() -> dict[str, Any]:
-    """Show which columns of raw_events each column of ods_sessions is made of."""
+def column_lineage() -> dict[str, Any]:
+    """Return from which columns of raw_events each column of ods_sessions is derived."""
     raw = dg.AssetKey(RAW_EVENTS.name)
-    made_of = {
-        column.name: [dg.TableColumnDep(raw, name) for name in _MADE_OF.get(column.name, [column.name])]
+    sources = {
+        column.name: [dg.TableColumnDep(raw, name) for name in _SOURCES.get(column.name, [column.name])]
         for column in ODS_SESSIONS.columns
     }
-    return {"dagster/column_lineage": dg.TableColumnLineage(made_of)}
+    return {"dagster/column_lineage": dg.TableColumnLineage(sources)}
 
 
-def of_run(seconds: float, spark_ui: str | None) -> dict[str, Any]:
-    """Show how long a run of an asset took, and where Spark's own pages are, if it has any."""
+def run_metadata(seconds: float, spark_ui: str | None) -> dict[str, Any]:
+    """Return how long the step took, and the address of Spark's UI, if it serves one."""
     return {"seconds": seconds, **({"spark_ui": dg.MetadataValue.url(spark_ui)} if spark_ui else {})}
 
 
-def of_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
-    """Show rows as a table; everything in it is text, as it would be written in SQL."""
-    written = [{name: "NULL" if row[name] is None else str(row[name]) for name in columns} for row in rows]
+def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
+    """Return rows as a table of texts; NULL is written as in SQL."""
+    texts = [{name: "NULL" if row[name] is None else str(row[name]) for name in columns} for row in rows]
     schema = dg.TableSchema([dg.TableColumn(name) for name in columns])
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in written], schema)
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in texts], schema)
 
 
-def of_landed(landed: LandedDay) -> dict[str, Any]:
-    """Show the numbers of a landed day."""
+def landed_metadata(landed: LandedDay) -> dict[str, Any]:
+    """Return the numbers of a landed day."""
     return {
         "source": landed.source,
         "rows_delivered": landed.rows_delivered,
@@ -72,12 +76,10 @@ def of_landed(landed: LandedDay) -> dict[str, Any]:
     }
 
 
-def of_applied(run: ApplyResult, day: date, sessions_by_hour: Mapping[int, int]) -> dict[str, Any]:
-    """Show the numbers of an applied day, and its picture."""
-    applied = run.days[day]
+def applied_metadata(applied: AppliedDay, sessions_by_hour: Mapping[int, int]) -> dict[str, Any]:
+    """Return the numbers of an applied day."""
     seen = applied.events_first_seen
     return {
-        "picture": dg.MetadataValue.md(picture_of_day(day, sessions_by_hour, applied.late_by_days)),
         "sessions_begun": sum(sessions_by_hour.values()),
         "rows_accepted": applied.rows_accepted,
         "duplicates": applied.duplicates,
@@ -88,10 +90,20 @@ def of_applied(run: ApplyResult, day: date, sessions_by_hour: Mapping[int, int])
     }
 
 
-def of_changes(run: ChangeCounts, version: int | None) -> dict[str, Any]:
-    """Show what a run changed of the sessions."""
+def picture_metadata(
+    days: Mapping[date, AppliedDay], sessions_by_hour: Mapping[date, Mapping[int, int]]
+) -> dict[date, dict[str, Any]]:
+    """Return the chart of each of the newest days, up to `PICTURED_DAYS` of them."""
     return {
-        **{f"run/rows_{change}": rows for change, rows in run.rows.items()},
-        **{f"run/sessions_{fate}": sessions for fate, sessions in run.sessions.items()},
+        day: {"picture": dg.MetadataValue.md(picture_of_day(day, sessions_by_hour[day], days[day].late_by_days))}
+        for day in sorted(days)[-PICTURED_DAYS:]
+    }
+
+
+def changes_metadata(counts: ChangeCounts, version: int | None) -> dict[str, Any]:
+    """Return what a run changed, or would change, of the sessions, and the version of ods_sessions; None: no table."""
+    return {
+        **{f"run/rows_{change}": rows for change, rows in counts.rows.items()},
+        **{f"run/sessions_{outcome}": sessions for outcome, sessions in counts.sessions.items()},
         "delta_version": version,
     }

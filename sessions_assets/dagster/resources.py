@@ -1,6 +1,6 @@
-"""What is opened with the settings: the Spark session, the lake, the landing, the rule's configuration.
+"""The resources: the Spark session, the lake, the landing and the rule, as the settings configure them.
 
-Must not know the rule itself, or partitions.
+They open what runs use. Must not know partitions, SQL or what a run does.
 """
 
 from datetime import timedelta
@@ -9,7 +9,9 @@ from typing import Any
 
 from dagster import ConfigurableResource
 from dagster_pyspark import LazyPySparkResource
-from pydantic import Field
+from pydantic import Field, PrivateAttr
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
 
 from sessions_assets.lake.lake import ROWS, Lake
 from sessions_assets.lake.spark import DRIVER_MEMORY, spark_session
@@ -20,32 +22,41 @@ from sessions_assets.storage import DEFAULT_REGION, S3_SCHEME, Storage
 
 
 class SparkResource(LazyPySparkResource):
-    """The Spark session, started when first used and shared by the whole process."""
+    """The Spark session, started at its first use and shared by the whole process."""
 
     spark_config: dict[str, Any] = Field(default_factory=dict, description="additional Spark settings")
-    master: str = Field(description="where Spark runs, such as local[*]")
-    driver_memory: str = Field(default=DRIVER_MEMORY, description="memory of the process that plans a run")
-    uses_s3: bool = Field(default=False, description="whether tables or batches lie on S3, which needs more jars")
+    master: str = Field(description="Spark master, such as local[*]")
+    driver_memory: str = Field(default=DRIVER_MEMORY, description="memory of the Spark driver")
+    uses_s3: bool = Field(default=False, description="whether tables or batches are on S3, which needs more jars")
+    _session: SparkSession | None = PrivateAttr(default=None)
 
     @property
     def ui_address(self) -> str | None:
-        """Give the address of Spark's own pages, if it serves them."""
-        address: str | None = self.spark_session.sparkContext.uiWebUrl
+        """Return the address of Spark's UI, if it serves one."""
+        address: str | None = self.spark_context.uiWebUrl
         return address
 
-    def _init_session(self) -> None:
-        if self._spark_session is None:
-            self._spark_session = spark_session(
+    @property
+    def spark_session(self) -> SparkSession:
+        """Return the session; the first call starts it."""
+        if self._session is None:
+            self._session = spark_session(
                 self.master, self.driver_memory, uses_s3=self.uses_s3, config=self.spark_config
             )
+        return self._session
+
+    @property
+    def spark_context(self) -> SparkContext:
+        """Return the context of the session; the first call starts it."""
+        return self.spark_session.sparkContext
 
 
 class StoredResource(ConfigurableResource[Any]):
-    """Something in a folder or on S3. The keys of S3 stay in the environment: nothing here holds or shows them."""
+    """A folder, or a prefix in a bucket. S3 credentials stay in the environment: no resource holds or shows them."""
 
     root: str = Field(description="a folder or s3://bucket/prefix")
-    endpoint: str | None = Field(default=None, description="of an S3 store that is not Amazon's")
-    region: str = Field(default=DEFAULT_REGION, description="of the S3 store")
+    endpoint: str | None = Field(default=None, description="address of an S3 store other than Amazon's")
+    region: str = Field(default=DEFAULT_REGION, description="region of the S3 store")
 
     @property
     def _storage(self) -> Storage:
@@ -57,7 +68,7 @@ class StoredResource(ConfigurableResource[Any]):
 
 
 class LakeResource(StoredResource):
-    """Where the Delta tables are, and how changed rows of ods_sessions are committed."""
+    """The Delta tables below one root, and how changed rows of ods_sessions are committed."""
 
     commit: str = Field(default=ROWS, description="how changed rows of ods_sessions are committed: rows or merge")
 
@@ -65,40 +76,42 @@ class LakeResource(StoredResource):
         """Open the tables; no Spark session is needed.
 
         Raises:
-            StorageError: they lie on S3, and S3 cannot be used.
+            StorageError: they are on S3, and S3 cannot be used.
         """
         root = self.root.rstrip("/") if "://" in self.root else str(Path(self.root).absolute())
         return Lake(root, self._checked(), self.commit)
 
 
 class LandingResource(StoredResource):
-    """Where the batches arrive."""
+    """The folder or bucket prefix in which batches arrive."""
 
     def open(self) -> Landing:
         """Open the landing.
 
         Raises:
-            StorageError: it lies on S3, and S3 cannot be used.
+            StorageError: it is on S3, and S3 cannot be used.
         """
         return Landing(self.root, self._checked())
 
 
 class SessionRuleResource(ConfigurableResource[SessionRule]):
-    """The configuration of the rule: what a session is, and how late an event may be."""
+    """The settings of the rule: timeout, user actions and lateness."""
 
-    timeout_microseconds: int = Field(description="T: actions further apart belong to different sessions")
+    timeout_microseconds: int = Field(
+        description="session timeout T: actions further apart belong to different sessions"
+    )
     user_actions: list[str] | None = Field(description="ids of user actions; null: every event is one")
-    lateness_days: int = Field(description="N: how many days after its date an event may arrive")
+    lateness_days: int = Field(description="lateness N: how many days after its date an event may arrive")
 
     @property
     def rule(self) -> SessionRule:
-        """Give the rule that every session follows."""
+        """Return the rule that every session follows."""
         actions = None if self.user_actions is None else frozenset(self.user_actions)
         return SessionRule(timedelta(microseconds=self.timeout_microseconds), actions)
 
 
 def build_resources(settings: Settings) -> dict[str, ConfigurableResource[Any]]:
-    """Make the resources that the assets ask for by name."""
+    """Return the resources, by the names under which assets and jobs require them."""
     uses_s3 = settings.lake.startswith(S3_SCHEME) or settings.landing.startswith(S3_SCHEME)
     storage = Storage(settings.s3_endpoint, settings.s3_region)
     return {

@@ -1,4 +1,4 @@
-"""The schedules: when the jobs beside the daily flow are started.
+"""The schedules: when the jobs beside the daily flow start.
 
 Must not know what a job does.
 """
@@ -10,9 +10,10 @@ from sessions_assets.settings import Settings
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """Make the schedules: two that are on from the start, and the daily look for the batch at the hour of the settings.
+    """Return the schedules: expiry and compaction each night, and the daily check for arrival at the due hour.
 
-    Raw events are kept two weeks unless somebody decides otherwise. Nobody is alarmed before they ask for it.
+    Expiry and compaction are on by default. The check for arrival is off, so that nobody gets an alert they did not ask
+    for.
     """
     on, off = dg.DefaultScheduleStatus.RUNNING, dg.DefaultScheduleStatus.STOPPED
     return [

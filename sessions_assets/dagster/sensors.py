@@ -1,4 +1,4 @@
-"""The sensor on the landing: which batches are new or delivered again, and the runs that take them.
+"""The sensor on the landing: which batches are new or delivered again, and the runs it requests for them.
 
 Must not know how a batch is read or applied, SQL, Spark settings or credentials. Starts no JVM.
 """
@@ -12,61 +12,60 @@ from datetime import date, timedelta
 from typing import Self
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sessions_assets.dagster.assets import arrival_days
+from sessions_assets.dagster.internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sessions_assets.dagster.resources import LakeResource, LandingResource
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import DeliveryError
+from sessions_assets.pipeline.audit import not_applied
 from sessions_assets.settings import Settings
 
 Fingerprints = dict[date, str]
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What a tick remembers for the next one, of days that wait: the sensor's cursor.
+class Cursor:
+    """What a tick of the sensor keeps for the next one: the fingerprints of batches that are not applied.
 
     Attributes:
         seen: the batches as the last tick saw them; one that has changed since may still be growing.
-        asked: the batches for which a run was asked for; one that failed is asked for again when it changes.
+        asked: the batches for which a run was requested; one that failed is requested again when it changes.
     """
 
     seen: Fingerprints = field(default_factory=dict)
     asked: Fingerprints = field(default_factory=dict)
 
     @classmethod
-    def read(cls, cursor: str | None) -> Self:
-        """Read a cursor; none is an empty memory."""
-        parts = json.loads(cursor or "{}")
-        return cls(**{name: {date.fromisoformat(day): mark for day, mark in parts[name].items()} for name in parts})
+    def from_json(cls, text: str | None) -> Self:
+        """Read a cursor; without a text it is empty."""
+        parts = json.loads(text or "{}")
+        return cls(
+            **{
+                name: {date.fromisoformat(day): fingerprint for day, fingerprint in parts[name].items()}
+                for name in parts
+            }
+        )
 
-    def written(self) -> str:
-        """Write the cursor."""
+    def to_json(self) -> str:
+        """Return the cursor as text."""
         parts = dataclasses.asdict(self)
-        return json.dumps({name: {day.isoformat(): mark for day, mark in parts[name].items()} for name in parts})
+        return json.dumps(
+            {name: {day.isoformat(): fingerprint for day, fingerprint in parts[name].items()} for name in parts}
+        )
 
 
-def not_applied(found: Fingerprints, ledger: Mapping[date, Entry]) -> Fingerprints:
-    """Leave out the batches that ods_sessions has applied as they lie there."""
-    return {
-        day: mark
-        for day, mark in found.items()
-        if day not in ledger or ledger[day].fingerprint != mark or not ledger[day].applied_at
-    }
-
-
-def decide(waiting: Fingerprints, memory: Memory) -> tuple[Fingerprints, Memory]:
-    """Choose the batches to ask for now, and what to remember."""
-    settled = {day: mark for day, mark in waiting.items() if memory.seen.get(day) == mark}
-    wanted = {day: mark for day, mark in settled.items() if memory.asked.get(day) != mark}
-    asked = {day: mark for day, mark in (memory.asked | wanted).items() if day in waiting}
-    return wanted, Memory(waiting, asked)
+def decide(waiting: Fingerprints, cursor: Cursor) -> tuple[Fingerprints, Cursor]:
+    """Return the batches for which a run is requested now, and the next cursor."""
+    unchanged = {day: fingerprint for day, fingerprint in waiting.items() if cursor.seen.get(day) == fingerprint}
+    wanted = {day: fingerprint for day, fingerprint in unchanged.items() if cursor.asked.get(day) != fingerprint}
+    asked = {day: fingerprint for day, fingerprint in (cursor.asked | wanted).items() if day in waiting}
+    return wanted, Cursor(waiting, asked)
 
 
 def spans(days: Iterable[date]) -> Iterator[list[date]]:
-    """Put days that follow each other together."""
+    """Yield the runs of consecutive days."""
     span: list[date] = []
     for day in sorted(days):
         if span and day - span[-1] > timedelta(days=1):
@@ -77,14 +76,14 @@ def spans(days: Iterable[date]) -> Iterator[list[date]]:
         yield span
 
 
-def run_request(span: list[date], marks: Fingerprints, ledger: Mapping[date, Entry]) -> dg.RunRequest:
-    """Ask for one run of both assets over a span of days.
+def run_request(span: list[date], fingerprints: Fingerprints, ledger: Mapping[date, Entry]) -> dg.RunRequest:
+    """Return the request for one run of both assets over a span of days.
 
-    Dagster never starts a second run of the same key. The same batches give the same key, unless something else has
-    landed since: then an old batch that is put back is work again.
+    Dagster never starts a second run with the same run key. The same batches give the same key, unless something else
+    has landed since: then an old batch that is put back is requested again.
     """
     first, last = span[0].isoformat(), span[-1].isoformat()
-    batches = " ".join(f"{marks[day]} {ledger[day].landed_at if day in ledger else 'new'}" for day in span)
+    batches = " ".join(f"{fingerprints[day]} {ledger[day].landed_at if day in ledger else 'new'}" for day in span)
     key = f"{first}...{last} {hashlib.sha256(batches.encode()).hexdigest()[:16]}"
     if first == last:
         return dg.RunRequest(run_key=key, partition_key=first)
@@ -94,7 +93,7 @@ def run_request(span: list[date], marks: Fingerprints, ledger: Mapping[date, Ent
 
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Make the sensor for the days from the first one of the settings to today."""
+    """Return the sensor, for the days from the first one of the settings to today."""
     partitions = arrival_days(settings)
 
     @dg.sensor(
@@ -105,9 +104,9 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     def new_batches(
         context: dg.SensorEvaluationContext, landing: LandingResource, lake: LakeResource
     ) -> dg.SensorResult | dg.SkipReason:
-        """Starts a run for each batch that is new or delivered again, days that follow each other in one run.
+        """Starts a run for each batch that is new or delivered again; consecutive days share one run.
 
-        A batch is taken when it looks the same in two looks, half a minute apart.
+        A batch is taken when it is unchanged between two ticks, half a minute apart.
         """
         ledger = lake.open().ledger
         entries = ledger.entries()
@@ -119,9 +118,9 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         for problem in problems.values():
             context.log.warning(str(problem))
         waiting = not_applied({day: delivery.fingerprint for day, delivery in found.items()}, entries)
-        wanted, memory = decide(waiting, Memory.read(context.cursor))
+        wanted, cursor = decide(waiting, Cursor.from_json(context.cursor))
         return dg.SensorResult(
-            run_requests=[run_request(span, wanted, entries) for span in spans(wanted)], cursor=memory.written()
+            run_requests=[run_request(span, wanted, entries) for span in spans(wanted)], cursor=cursor.to_json()
         )
 
     return [new_batches]

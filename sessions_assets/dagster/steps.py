@@ -1,4 +1,4 @@
-"""What every step of a run has in common: its progress in the run's log, its seconds, a refusal as one sentence.
+"""What every step of a run has in common: its progress in the run's log, its duration, and refusals as failures.
 
 Must not know what a step does.
 """
@@ -18,24 +18,27 @@ from sessions_assets.pipeline.progress import LOGGER
 from sessions_assets.storage import StorageError
 
 
-class _ToTheRun(logging.Handler):
+class _RunLogHandler(logging.Handler):
     def __init__(self, log: dg.DagsterLogManager) -> None:
         super().__init__(logging.INFO)
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a line on."""
+        """Log a line of progress in the run's log."""
         self._log.log(record.levelno, record.getMessage())
 
 
 @contextmanager
 def step(log: dg.DagsterLogManager) -> Iterator[Callable[[], float]]:
-    """Show the progress of a step in the log of its run, and an expected refusal as its one sentence.
+    """Log the progress of a step in its run's log, and fail with the message alone if the request is refused.
 
-    Yields the seconds since it began. A refusal would be met by a repeat too, so it is not retried.
+    A retry would be refused too, so there is none.
+
+    Yields:
+        A function that returns the seconds since the step began.
     """
     started = time.monotonic()
-    handler = _ToTheRun(log)
+    handler = _RunLogHandler(log)
     LOGGER.setLevel(logging.INFO)
     LOGGER.addHandler(handler)
     try:

@@ -1,1 +1,1 @@
-"""Programs and classes that docker-compose.yml and dagster.yaml name, and nothing else imports."""
+"""Programs and classes for a deployment: named by docker-compose.yml and dagster.yaml, imported by nothing else."""

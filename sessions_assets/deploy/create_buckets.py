@@ -1,6 +1,6 @@
-"""The buckets of the stack: made at its start if they are not there. `python -m sessions_assets.deploy.create_buckets`.
+"""Create the buckets of the landing and of the lake: `python -m sessions_assets.deploy.create_buckets`.
 
-Must not know Dagster or Spark. A folder needs no making, and is left alone.
+For the start of the stack; what exists is left alone, and so is a folder. Must not know Dagster or Spark.
 """
 
 from fsspec.core import url_to_fs
@@ -9,8 +9,8 @@ from sessions_assets.settings import Settings
 from sessions_assets.storage import S3_SCHEME, Storage
 
 
-def make_buckets(settings: Settings) -> None:
-    """Make the buckets of the landing and of the lake that are not there."""
+def create_buckets(settings: Settings) -> None:
+    """Create the buckets of the landing and of the lake that do not exist."""
     storage = Storage(settings.s3_endpoint, settings.s3_region)
     for address in (settings.landing, settings.lake):
         if address.startswith(S3_SCHEME):
@@ -21,4 +21,4 @@ def make_buckets(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    make_buckets(Settings.from_environment())
+    create_buckets(Settings.from_environment())

@@ -1,37 +1,33 @@
-"""How runs are started where the code server is a process of its own: as Dagster does, and watched while they last.
+"""The run launcher of a deployment whose code server is a process of its own: Dagster's, and its runs are monitored.
 
 Named by the instance's dagster.yaml. Must not know what a run does.
 """
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
-from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-from dagster._serdes import deserialize_value
+
+from sessions_assets.dagster.internals import CheckRunHealthResult, WorkerStatus, code_server_has_run
 
 
-class WatchedRunLauncher(DefaultRunLauncher):
-    """Runs are processes of the code server; it is asked whether it still has them.
+class WatchedRunLauncher(dg.DefaultRunLauncher):
+    """Start runs as processes of the code server, and ask it whether it still has them.
 
-    Dagster's own launcher cannot tell, so that a run whose code server was killed would stay started for ever. With
-    this one the daemon's run monitoring marks it as failed, and starts it again if run retries are on.
+    Dagster's own launcher cannot ask, so a run whose code server was killed would stay started for ever. With this
+    one the daemon's run monitoring marks it as failed, and starts it again if run retries are on.
     """
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Tell the daemon to ask."""
+        """Return that the daemon may ask for the health of a run."""
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Ask the code server for the run; one that does not answer may be about to start again, and is asked later."""
-        client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
-        if client is None:
-            return CheckRunHealthResult(WorkerStatus.UNKNOWN, "it is not known which code server has the run")
+        """Return whether the code server has the run. One that does not answer may be restarting: it is asked later."""
         try:
-            answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=10)
-        except DagsterUserCodeUnreachableError:
+            has_run = code_server_has_run(self, run.run_id)
+        except ConnectionError:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "the code server does not answer now")
-        if deserialize_value(answer, CanCancelExecutionResult).can_cancel:
+        if has_run is None:
+            return CheckRunHealthResult(WorkerStatus.UNKNOWN, "it is not known which code server has the run")
+        if has_run:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, "the code server was started anew and has lost the run")
+        return CheckRunHealthResult(WorkerStatus.FAILED, "the code server was restarted and has lost the run")

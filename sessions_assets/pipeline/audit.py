@@ -1,156 +1,136 @@
-"""How stored sessions are inspected: which rows a day could touch, how many break the rule, and which.
+"""Findings of a day: conservation, quarantine rate, window, lateness, violations; and how far its batch has come.
 
-Knows which rows are read, and that they are read once. Must not know Dagster, the environment, what a violation is or
-what blocks.
-Source of the rules: R14 (what a day can touch), R18 (what must hold then).
+Arithmetic over values that were read before. Must not know Dagster, tables, paths, or how a row is judged.
+Source of the rules: R8, R12, R13 (quarantine), R11 (the window), R20 (empty is not missing).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import Enum
 from typing import Any
 
-from pyspark.sql import DataFrame, Row, SparkSession, Window
-from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+from sessions_assets.lake.ledger import Entry
+from sessions_assets.pipeline.inspections import Inspection
+from sessions_assets.rule.violations import VIOLATIONS
 
-from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import Lake
-from sessions_assets.lake.raw import read_days
-from sessions_assets.lake.spark import read
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
-from sessions_assets.pipeline.progress import phase
-from sessions_assets.rule.changes import earliest_changes
-from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
-from sessions_assets.rule.session_rule import SessionRule
-from sessions_assets.rule.violations import ARRIVAL, MISSING, ROW_COLUMNS, VIOLATIONS, violations, violations_of_all
-
-EXAMPLES = 5
-"""So many offending rows of a kind are shown."""
+CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "batch_not_empty"
+WINDOW, LATE_SHARE = "window_complete", "late_share"
 
 
-@dataclass
-class Inspection:
-    """What was found of one day, or of the whole table.
+@dataclass(frozen=True)
+class DayFinding:
+    """The outcome of one check for one day.
 
     Attributes:
-        rows_judged: stored rows that were looked at; those of the whole run.
-        rows_accepted: rows of the day's batch; 0 if its raw rows have expired.
-        rows_late: those of them that are dated before their arrival day.
-        broken: number of offending rows by violation, only where there are any.
-        examples: up to `EXAMPLES` of them, first in the order of their values, as column -> value.
+        check: its name.
+        day: the arrival day; None: the whole table.
+        passed: whether what the check asserts holds.
+        numbers: what was compared, by name.
+        is_warning: a failure stops nothing.
+        examples: some of the offending rows, as column -> value.
     """
 
-    rows_judged: int = 0
-    rows_accepted: int = 0
-    rows_late: int = 0
-    broken: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    check: str
+    day: date | None
+    passed: bool
+    numbers: Mapping[str, Any]
+    is_warning: bool = False
+    examples: Sequence[Mapping[str, Any]] = ()
 
 
-def inspect(spark: SparkSession, lake: Lake, days: Sequence[date], rule: SessionRule) -> dict[date, Inspection]:
-    """Judge the keys that these days touched, each from the earliest event that a day has of it (R14).
+@dataclass(frozen=True)
+class Limits:
+    """What a day is compared with: greatest shares without a warning, the first day, the lateness N in days."""
 
-    Returns:
-        What was found of each day. Of a day whose raw rows have expired only the stored rows are judged.
+    quarantine_share: float
+    late_share: float
+    first_day: date
+    lateness_days: int
 
-    Raises:
-        LakeError: ods_sessions was never made.
+
+@dataclass(frozen=True)
+class RawCounts:
+    """The numbers of rows in raw_events and raw_quarantine, by arrival day."""
+
+    events: Mapping[date, int]
+    quarantined: Mapping[date, int]
+
+
+def batch_findings(day: date, entry: Entry | None, counts: RawCounts, limits: Limits) -> Iterator[DayFinding]:
+    """Yield the findings of one batch: conservation, quarantine rate, not empty. No entry: it was not delivered."""
+    delivered, accepted, refused = (
+        (entry.rows_delivered, entry.rows_accepted, entry.rows_quarantined) if entry else (0, 0, 0)
+    )
+    events, quarantined = counts.events.get(day, 0), counts.quarantined.get(day, 0)
+    has_landed = entry is None or entry.landed_at is not None
+    is_whole = has_landed and delivered == accepted + refused and (events, quarantined) == (accepted, refused)
+    batch = {"delivered": entry is not None, "rows_delivered": delivered}
+    yield DayFinding(CONSERVATION, day, is_whole, {**batch, "raw_events": events, "raw_quarantine": quarantined})
+    share = refused / max(delivered, 1)
+    is_usual = share <= limits.quarantine_share
+    yield DayFinding(QUARANTINE_RATE, day, is_usual, {"share": round(share, 4)}, is_warning=True)
+    yield DayFinding(NOT_EMPTY, day, delivered > 0, batch, is_warning=True)
+
+
+def day_findings(
+    day: date | None, found: Inspection, entries: Mapping[date, Entry], limits: Limits
+) -> Iterator[DayFinding]:
+    """Yield the findings of one day, or of the whole table: violations, window, lateness.
+
+    Args:
+        day: the arrival day; None: the whole table.
+        found: the outcome of judging its rows.
+        entries: the whole ledger.
+        limits: what the day is compared with.
     """
-    expired = {day for day, entry in lake.ledger.entries(days).items() if entry.expired_at}
-    kept = [day for day in days if day not in expired]
-    sessions, raw_events = lake.snapshot(ODS_SESSIONS), lake.snapshot(RAW_EVENTS)
-    stored, batch = read(spark, sessions), read_days(spark, raw_events, kept)
-    touched = batch.select(*IDENTITY_COLUMNS, F.col(ARRIVAL_DAY).alias("day"))
-    if expired:
-        brought = stored.where(F.col("first_updated_at").isin(*expired))
-        touched = touched.unionByName(brought.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias("day")))
-    in_reach = stored.where(F.col("pdate") >= _first_date(sessions, raw_events, days, rule))
-    judged = violations(in_reach, batch, earliest_changes(touched), kept, rule)
-    found = {day: Inspection() for day in days}
-    with phase("inspect") as say:
-        broken = _count(judged, found)
-        say(f"{found[days[0]].rows_judged} stored rows, {broken} violations")
-    if broken:
-        first_events = touched.groupBy("day", *KEY_COLUMNS).agg(F.min("timestamp").alias("since"))
-        offending = _offending(judged)
-        of_keys = offending.where(F.col("about").isNull()).join(first_events, [*KEY_COLUMNS])
-        of_days = offending.where(F.col("about").isNotNull()).withColumn("day", F.col("about"))
-        _show(of_days.unionByName(of_keys.where(F.col("timestamp") >= F.col("since")).drop("since")), found)
-    return found
+    judged = {"delivered": day is None or day in entries, "rows_judged": found.rows_judged}
+    for check in VIOLATIONS:
+        numbers = {"rows": found.broken.get(check, 0), **judged}
+        yield DayFinding(check, day, check not in found.broken, numbers, examples=found.examples.get(check, ()))
+    yield _window_finding(day, entries, limits)
+    yield _lateness_finding(day, found, limits.late_share)
 
 
-def inspect_all(spark: SparkSession, lake: Lake, rule: SessionRule) -> Inspection:
-    """Judge the whole table: its sessions computed anew from all its events, and each row compared.
+def _window_finding(day: date | None, entries: Mapping[date, Entry], limits: Limits) -> DayFinding:
+    last = day or max(entries, default=limits.first_day)
+    first = day - timedelta(days=limits.lateness_days) if day else min(entries, default=limits.first_day)
+    window = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    missing = [other for other in window if other >= limits.first_day and other not in entries]
+    numbers = {"days_missing": len(missing), "missing": ", ".join(map(str, missing)) or "none"}
+    return DayFinding(WINDOW, day, not missing, numbers, is_warning=True)
 
-    The batches of days that were applied and have not expired must be in it.
 
-    Raises:
-        LakeError: ods_sessions was never made.
+def _lateness_finding(day: date | None, found: Inspection, most: float) -> DayFinding:
+    share = found.rows_late / max(found.rows_accepted, 1)
+    numbers = {"share": round(share, 4), "rows_late": found.rows_late, "rows_accepted": found.rows_accepted}
+    return DayFinding(LATE_SHARE, day, share <= most, numbers, is_warning=True)
+
+
+class Arrival(Enum):
+    """How far the batch of a day has come."""
+
+    NOT_LANDED = "not landed"
+    NOT_APPLIED = "landed, not applied"
+    APPLIED = "applied"
+
+
+def arrival(entry: Entry | None) -> Arrival:
+    """Return how far the batch of a day has come. A landing that began and did not end does not count."""
+    if entry is None or entry.landed_at is None:
+        return Arrival.NOT_LANDED
+    return Arrival.APPLIED if entry.applied_at else Arrival.NOT_APPLIED
+
+
+def not_applied(found: Mapping[date, str], ledger: Mapping[date, Entry]) -> dict[date, str]:
+    """Return the batches that ods_sessions has not applied in their present state.
+
+    Args:
+        found: the fingerprint of each batch in the landing.
+        ledger: what has landed and been applied.
     """
-    kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
-    stored, batches = read(spark, lake.snapshot(ODS_SESSIONS)), read_days(spark, lake.snapshot(RAW_EVENTS), kept)
-    judged = violations_of_all(stored, batches, kept, rule)
-    whole = Inspection()
-    with phase("inspect") as say:
-        broken = _count(judged, dict.fromkeys([None, *kept], whole))
-        say(f"{whole.rows_judged} stored rows, {broken} violations")
-    if broken:
-        _show(_offending(judged).withColumn("day", F.lit(None)), {None: whole})
-    return whole
-
-
-def _first_date(sessions: Snapshot, raw_events: Snapshot, days: Sequence[date], rule: SessionRule) -> date:
-    """Return an event date before which the days can have touched nothing, by the statistics of the files."""
-    bounds = (
-        raw_events.least_timestamp(ARRIVAL_DAY, days),
-        sessions.least_timestamp("first_updated_at", days),
-    )
-    known = [bound for bound in bounds if bound is not None]
-    return (min(known) - rule.timeout).date() if known else date.min
-
-
-def _count(judged: DataFrame, found: Mapping[Any, Inspection]) -> int:
-    """Count what was judged, in one scan; give the number of violations."""
-    is_late = F.to_date("timestamp") < F.col("first_updated_at")
-    counts = (
-        judged.groupBy(F.when(~F.col("is_stored"), F.col("first_updated_at")).alias("day"))
-        .agg(
-            F.count("*").alias("rows"),
-            F.count_if(is_late).alias("late"),
-            sum((F.count_if(name) for name in VIOLATIONS), F.lit(0)).alias("broken"),
-        )
-        .collect()
-    )
-    for row in counts:
-        if row["day"]:
-            found[row["day"]].rows_accepted += row["rows"]
-            found[row["day"]].rows_late += row["late"]
-        else:
-            for inspection in found.values():
-                inspection.rows_judged = row["rows"]
-    return sum(row["broken"] for row in counts)
-
-
-def _offending(judged: DataFrame) -> DataFrame:
-    """Give a row for each violation of each offending row; `about` where it is about one day alone."""
-    named = F.array_compact(F.array(*[F.when(F.col(name), F.lit(name)) for name in VIOLATIONS]))
-    is_of_a_day = F.col("violation").isin(MISSING, ARRIVAL) | ~F.col("is_known")
-    return judged.withColumn("violation", F.explode(named)).select(
-        *ROW_COLUMNS, "violation", F.when(is_of_a_day, F.col("about")).alias("about")
-    )
-
-
-def _show(offending: DataFrame, found: Mapping[Any, Inspection]) -> None:
-    """Count the offending rows of each day, and keep a few of them."""
-    of_a_kind = Window.partitionBy("day", "violation")
-    rows: list[Row] = (
-        offending.withColumn("number", F.row_number().over(of_a_kind.orderBy(*IDENTITY_COLUMNS)))
-        .withColumn("rows", F.count("*").over(of_a_kind))
-        .where(F.col("number") <= EXAMPLES)
-        .orderBy("day", "violation", "number")
-        .collect()
-    )
-    for row in rows:
-        inspection = found[row["day"]]
-        inspection.broken[row["violation"]] = row["rows"]
-        inspection.examples.setdefault(row["violation"], []).append({name: row[name] for name in ROW_COLUMNS})
+    return {
+        day: fingerprint
+        for day, fingerprint in found.items()
+        if day not in ledger or ledger[day].fingerprint != fingerprint or not ledger[day].applied_at
+    }
