@@ -81,7 +81,7 @@ def test_a_range_shows_each_day_its_own_numbers(sample: Sample) -> None:
     assert sum(numbers["rows_inserted"] for numbers in ods.values()) == 9675
     assert sum(numbers["duplicates"] for numbers in ods.values()) == 9833 - 9675
     assert ods["2025-03-10"]["run/rows_inserted"] == 9675
-    assert ods["2025-03-10"]["delta_version"] == 1
+    assert (ods["2025-03-10"]["delta_version"], ods["2025-03-10"]["commit"]) == (1, "rows")
     assert 0 < ods["2025-03-10"]["empty_share"] < 0.2
 
 
@@ -140,7 +140,7 @@ def test_missing_days_of_a_range_are_skipped_and_reported(spark: SparkSession, t
 
 
 def test_settings_reach_the_rule(spark: SparkSession, tmp_path: Path) -> None:
-    """A run uses the timeout, the actions and the lateness of the settings."""
+    """A run uses the timeout, the actions, the lateness and the way to commit of the settings."""
     late = event("x", "10:00", -6)
     batches = {day(0): [event("x", "10:00"), event("y", "10:30"), late], day(1): [event("z", "10:59:59.999999")]}
     write_batches(tmp_path / "landing", batches)
@@ -151,8 +151,12 @@ def test_settings_reach_the_rule(spark: SparkSession, tmp_path: Path) -> None:
         timeout=timedelta(seconds=1799, microseconds=999_999),
         user_actions=None,
         lateness_days=6,
+        commit="merge",
     )
-    assert deployment.materialize(day(0), day(1)).success
+    result = deployment.materialize(day(0), day(1))
+    assert result.success
+    assert metadata(result, "ods_sessions")["2025-03-10"]["commit"] == "merge"
+    assert deployment.lake.snapshot(ODS_SESSIONS).commits(1)[0]["operation"] == "MERGE"
     starts = [row.session_start for row in stored_rows(deployment.lake)]
     assert starts == [
         late.timestamp,

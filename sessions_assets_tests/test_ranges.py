@@ -112,7 +112,7 @@ def test_an_evaluation_is_about_the_newest_materialization_of_its_day(
 
 
 def applied(number: int) -> dict[date, AppliedDay]:
-    return {day(n): AppliedDay(rows_accepted=n) for n in range(number)}
+    return {day(n): AppliedDay({0: n}, n, n, 0) for n in range(number)}
 
 
 def test_the_newest_days_of_a_long_range_have_a_picture() -> None:

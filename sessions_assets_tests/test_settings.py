@@ -18,6 +18,7 @@ def test_defaults_work_in_a_fresh_clone() -> None:
         timeout=timedelta(seconds=300),
         user_actions=frozenset({"a", "b", "c"}),
         lateness_days=5,
+        commit="rows",
         spark_master="local[*]",
     )
 
@@ -65,6 +66,7 @@ def test_every_variable_is_read() -> None:
         timeout=timedelta(seconds=1799, microseconds=999_999),
         user_actions=frozenset({"click", "tap"}),
         lateness_days=7,
+        commit="merge",
         quarantine_warn_share=0.5,
         late_warn_share=1.0,
         due_hour=23,
