@@ -11,6 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
+from sessions_assets.lake.ods import sessions_by_hour
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.rule.session_rule import SESSION_COLUMNS, SessionRule
 from sessions_assets.rule.sessions import all_sessions
@@ -90,7 +91,7 @@ def test_a_day_shows_its_sessions_by_hour(sample: Sample) -> None:
     deployment, result = sample
     starts = {row.session_id: row.session_start for row in stored_rows(deployment.lake) if row.session_start}
     of_the_day = [start.hour for start in starts.values() if start.date() == date(2025, 3, 18)]
-    hours = deployment.lake.sessions_by_hour([date(2025, 3, 18), date(2024, 1, 1)], 1)
+    hours = sessions_by_hour(deployment.lake.snapshot(ODS_SESSIONS, 1), [date(2025, 3, 18), date(2024, 1, 1)])
     assert hours == {date(2025, 3, 18): Counter(of_the_day), date(2024, 1, 1): {}}
     shown = metadata(result, "ods_sessions")["2025-03-18"]
     assert shown["sessions_begun"] == len(of_the_day) > 100

@@ -148,7 +148,8 @@ def test_a_day_that_was_not_delivered_is_refused(lake: Lake) -> None:
 
 
 def test_a_day_that_was_not_delivered_is_left_out_of_a_range(history: History, tmp_path: Path) -> None:
-    assert list(apply(history.copy(tmp_path / "lake"), [day(3), day(4)], SessionRule()).days) == [day(3)]
+    lake = history.copy(tmp_path / "lake")
+    assert list(apply(lake.spark, lake, [day(3), day(4)], SessionRule()).days) == [day(3)]
 
 
 @pytest.mark.parametrize(

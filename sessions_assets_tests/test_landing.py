@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import DeliveryError, Landing
 from sessions_assets.pipeline.apply import apply
-from sessions_assets.pipeline.land import land
+from sessions_assets.pipeline.land import commit, compute, land, plan_land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import DAY_0, day
@@ -266,16 +266,16 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The refused rows that were counted are not those that were kept; the day waits until it is landed again."""
-    replace_days = raw.replace_days
+    append_rows = raw.append_rows
     bad = ",a,I,2025-03-10 10:00:00\n"
 
-    def grow(lake: Lake, table: Table, days: Collection[date], rows: DataFrame) -> None:
-        replace_days(lake, table, days, rows)
+    def grow(lake: Lake, table: Table, rows: DataFrame) -> None:
+        append_rows(lake, table, rows)
         if table is RAW_EVENTS:
             (tmp_path / "landing" / "2025-03-10.csv").write_text(HEADER + bad + bad + ROWS + ROWS)
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(raw, "replace_days", grow)
+        meanwhile.setattr(raw, "append_rows", grow)
         message = "3 rows were delivered and 1 of them refused, but 2 events and 2 refused rows were kept"
         with pytest.raises(LakeError, match=message):
             land_files(lake, tmp_path, {"2025-03-10.csv": HEADER + ROWS + bad})
@@ -381,3 +381,20 @@ def test_only_the_name_of_a_day_is_a_batch(tmp_path: Path) -> None:
         (landing / name).write_text("user_id,event_id,product_code,timestamp\n")
     (tmp_path / "2025-03-10.csv").write_text("user_id,event_id,product_code,timestamp\n")
     assert Landing(str(landing)).look([day(0)]) == ({}, {})
+
+
+def test_a_new_day_that_two_runs_land_at_once_is_noticed_and_landed_again(lake: Lake, tmp_path: Path) -> None:
+    """Without the pool both add the same rows: the later one counts too many, and nobody applies the day."""
+    landing = Landing(str(tmp_path / "landing"))
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing" / "2025-03-10.csv").write_text(HEADER + ROWS)
+    plans = [plan_land(lake, landing, [day(0)], 5) for _ in range(2)]
+    first, second = (compute(lake.spark, landing, plan) for plan in plans)
+    commit(lake.spark, lake, plans[0], first)
+    with pytest.raises(LakeError, match="2 rows were delivered and 0 of them refused, but 4 events .* were kept"):
+        commit(lake.spark, lake, plans[1], second)
+    with pytest.raises(LakeError, match="raw_events holds 4 rows of 2025-03-10, but its landing was begun"):
+        apply(lake.spark, lake, [day(0)], SessionRule())
+    land(lake.spark, lake, landing, [day(0)], 5)
+    apply(lake.spark, lake, [day(0)], SessionRule())
+    assert len(raw_rows(lake)) == 2

@@ -269,7 +269,7 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
     if changes.rows is not None and counts.dates:
         rows = counts.rows
         changed = RowChanges(changes.rows, rows[INSERT], rows[UPDATE], rows[DELETE], *counts.dates)
-        with phase("commit") as note:
+        with phase("commit") as note, shuffle_partitions_for(spark, sum(rows.values()), is_planned_once=True):
             made = ods.commit_changes(spark, sessions, changed, lake.commit)
             note(f"event dates {changed.first} to {changed.last}, version {made.version}")
     else:
