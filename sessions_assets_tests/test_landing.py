@@ -391,7 +391,7 @@ def test_a_new_day_that_two_runs_land_at_once_is_noticed_and_landed_again(lake: 
     plans = [plan_land(lake, landing, [day(0)], 5) for _ in range(2)]
     first, second = (compute(lake.spark, landing, plan) for plan in plans)
     commit(lake.spark, lake, plans[0], first)
-    with pytest.raises(LakeError, match="2 rows were delivered and 0 of them refused, but 4 events .* were kept"):
+    with pytest.raises(LakeError, match=r"2 rows were delivered and 0 of them refused, but 4 events .* were kept"):
         commit(lake.spark, lake, plans[1], second)
     with pytest.raises(LakeError, match="raw_events holds 4 rows of 2025-03-10, but its landing was begun"):
         apply(lake.spark, lake, [day(0)], SessionRule())
