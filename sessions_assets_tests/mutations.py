@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pyspark.sql import SparkSession
 
 from sessions_assets.lake import commits
-from sessions_assets.pipeline import apply as apply_module
+from sessions_assets.pipeline import compute
 from sessions_assets.rule import changes, events, sessions
 from sessions_assets.rule.violations import BLANK, DATE, DUPLICATE, GAP, ID, MISSING, NATIVE, START
 from sessions_assets_tests.noticing import (
@@ -92,7 +92,7 @@ MUTATIONS_OF_CHANGES = {
         sessions, "with_session_start", 'F.col("stored_session_start")).when(', 'F.col("timestamp")).when(', histories
     ),
     "prune bound without T": Mutation(
-        apply_module, "_changed_rows", " - plan.rule.timeout", "", long_session
+        compute, "_changed_rows", " - plan.rule.timeout", "", long_session
     ),
     "what is replaced stays": Mutation(
         commits, "commit_rows", "where(change != INSERT)", "where(change == DELETE)", cases_of_deliveries
@@ -105,7 +105,7 @@ MUTATIONS_OF_CHANGES = {
         changes, "_change", ".when(differs, F.lit(UPDATE))", ".otherwise(F.lit(UPDATE))", histories
     ),
     "what vanished is not looked for elsewhere": Mutation(
-        apply_module, "_changed_rows", "of_days.unionByName(held_elsewhere(stored_of_days, of_days, other_raw))",
+        compute, "_changed_rows", "of_days.unionByName(held_elsewhere(stored_of_days, of_days, other_raw))",
         "of_days",
         cases_of_deliveries,
     ),
@@ -114,7 +114,7 @@ MUTATIONS_OF_CHANGES = {
         'F.col("first_updated_at")', cases_of_deliveries,
     ),
     "since of the batch alone": Mutation(
-        apply_module, "_changed_rows", "since = earliest_changes(touched)", "since = earliest_changes(of_days)",
+        compute, "_changed_rows", "since = earliest_changes(touched)", "since = earliest_changes(of_days)",
         cases_of_deliveries,
     ),
 }  # fmt: skip

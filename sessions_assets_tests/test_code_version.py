@@ -44,7 +44,8 @@ def test_a_comment_a_docstring_and_a_line_break_change_nothing(package: Path) ->
         ("landing/layouts.py", "_JSON_SAMPLE_LINES = 1000", "_JSON_SAMPLE_LINES = 10"),
         ("lake/ods.py", 'F.col("pdate") >= first', 'F.col("pdate") > first'),
         ("lake/spark.py", '"spark.sql.session.timeZone": "UTC"', '"spark.sql.session.timeZone": "CET"'),
-        ("pipeline/apply.py", " - plan.rule.timeout", ""),
+        ("pipeline/compute.py", " - plan.rule.timeout", ""),
+        ("pipeline/apply.py", "found[day] != entry.rows_accepted", "found[day] == entry.rows_accepted"),
         ("pipeline/land.py", "is_new = not any(", "is_new = any("),
     ],
 )

@@ -15,7 +15,7 @@ from benchmarks.events import Shape, arrival_days, write_batches
 from benchmarks.meters import measured_on
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
-from sessions_assets.pipeline import apply as apply_module
+from sessions_assets.pipeline import compute
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.pipeline.results import ApplyResult
@@ -81,7 +81,7 @@ def one_more_day_of(lake: Lake, costs: Costs) -> OneMoreDay:
     landed = costs.of(lake, lambda: land(lake.spark, lake, costs.landing, [last], LATENESS_DAYS))
     rows_in_reach = lake.read(ODS_SESSIONS).where(f"pdate >= DATE'{DAYS[6]}'").count()
     plans: list[str] = []
-    changes = apply_module.changes
+    changes = compute.changes
 
     def seen(*arguments: Any) -> DataFrame:  # noqa: ANN401 - passed on
         found: Any = changes(*arguments)
@@ -90,7 +90,7 @@ def one_more_day_of(lake: Lake, costs: Costs) -> OneMoreDay:
 
     runs: list[ApplyResult] = []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(apply_module, "changes", seen)
+        patched.setattr(compute, "changes", seen)
         applied = costs.of(lake, lambda: runs.append(apply(lake.spark, lake, [last], SessionRule())))
     return OneMoreDay(landed, applied, runs[0], rows_in_reach, plans)
 

@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
-from sessions_assets.pipeline.apply import apply, commit, compute, landed_batch, plan_apply
+from sessions_assets.pipeline.apply import apply, commit, landed_batch, plan_apply
+from sessions_assets.pipeline.compute import compute
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS

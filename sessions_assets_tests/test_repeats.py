@@ -14,7 +14,8 @@ from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import apply as apply_module
 from sessions_assets.pipeline import land as land_module
 from sessions_assets.pipeline import maintain
-from sessions_assets.pipeline.apply import apply, commit, compute, landed_batch, plan_apply
+from sessions_assets.pipeline.apply import apply, commit, landed_batch, plan_apply
+from sessions_assets.pipeline.compute import compute
 from sessions_assets.pipeline.land import land
 from sessions_assets.pipeline.results import ApplyResult
 from sessions_assets.rule.session_rule import SessionRule

@@ -1,82 +1,31 @@
 """Apply landed days to ods_sessions: one commit of the rows they change.
 
-`plan_apply` refuses what cannot be applied, `compute` asks the rule what changes, `commit` writes it. Must not know
-Dagster, the environment, batch files or how a session is computed.
-Source of the rules: R14 (what a batch can change), R16 (one commit), R18, R19, R22.
+`plan_apply` refuses what cannot be applied, `compute` finds what changes, `commit` writes it. Must not know Dagster,
+the environment, batch files or how a session is computed.
+Source of the rules: R16 (one commit), R18, R22.
 
 A crash needs no repair: it is one commit, and applying a day again changes nothing.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import date
 
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame, Row, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+from pyspark.sql import SparkSession
 
 from sessions_assets.lake import ods, raw
 from sessions_assets.lake.commits import Committed, RowChanges
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import Lake, LakeError, Measured, measure
+from sessions_assets.lake.lake import Lake, LakeError, measure
 from sessions_assets.lake.ledger import Entry
-from sessions_assets.lake.spark import create, read, shuffle_partitions_for
+from sessions_assets.lake.spark import create, shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.pipeline.code_version import code_version
+from sessions_assets.pipeline.compute import ApplyPlan, Batch, Changes, compute
 from sessions_assets.pipeline.progress import LOGGER, phase
-from sessions_assets.pipeline.results import AppliedDay, ApplyResult, ChangeCounts
-from sessions_assets.rule.changes import DELETE, INSERT, UPDATE, changes, earliest_changes, held_elsewhere
-from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
-from sessions_assets.rule.outcomes import SESSION_OUTCOMES, session_outcomes
+from sessions_assets.pipeline.results import ApplyResult
+from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
+from sessions_assets.rule.events import ARRIVAL_DAY
 from sessions_assets.rule.session_rule import SessionRule
-
-# The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
-_BROADCAST_KEYS = 1_000_000
-
-# As one block of bytes for each task: a million rows as objects would keep the garbage collector busy.
-_IN_BYTES = StorageLevel.MEMORY_AND_DISK
-
-
-@dataclass(frozen=True)
-class ApplyPlan:
-    """What an application reads, pinned to versions.
-
-    Attributes:
-        days: the arrival days of the run, in their order.
-        pending: those of them that ods_sessions does not hold yet; the others are only counted.
-        raw: raw_events; None if no day has ever landed, which only a preview may meet.
-        ods: ods_sessions; None if there is no table yet.
-        rule: timeout and user actions, those that ods_sessions was built with.
-        entries: what the ledger knows of the pending days; empty in a preview.
-    """
-
-    days: tuple[date, ...]
-    pending: tuple[date, ...]
-    raw: Snapshot | None
-    ods: Snapshot | None
-    rule: SessionRule
-    entries: tuple[Entry, ...] = ()
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The accepted rows of the days of a run.
-
-    Attributes:
-        rows: the four event columns and `_updated_at`; at least those of the pending days.
-        measured: what they are, of all days.
-    """
-
-    rows: DataFrame
-    measured: Sequence[Measured]
-
-
-@dataclass(frozen=True)
-class Changes:
-    """The rows of ods_sessions that a run changes, as `rule.changes.changes` returns them, computed and fixed."""
-
-    rows: DataFrame | None
-    counts: ChangeCounts
 
 
 def apply(spark: SparkSession, lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyResult:
@@ -167,90 +116,6 @@ def landed_batch(spark: SparkSession, plan: ApplyPlan) -> Batch:
         raise LakeError("raw_events does not exist: materialize raw_events first")
     # Read anew by each query: that costs less than to keep it.
     return Batch(raw.read_days(spark, plan.raw, plan.pending), measure(RAW_EVENTS, plan.raw, plan.days))
-
-
-def compute(spark: SparkSession, plan: ApplyPlan, batch: Batch) -> Changes:
-    """Compute the rows of ods_sessions that a batch changes, and count them; nothing is written.
-
-    Args:
-        spark: a session with Delta's extension.
-        plan: from which the stored rows are read.
-        batch: of the days of the plan, landed or as it lies in the landing.
-    """
-    with phase("read") as note:
-        stored = measure(ODS_SESSIONS, plan.ods, plan.days) if plan.ods else []
-        note(f"{sum(found.rows for found in batch.measured)} rows of {len(plan.days)} batches")
-    if not any(found.day in plan.pending for found in (*batch.measured, *stored)):
-        return Changes(None, _count([], plan.days, batch.measured, stored, {}))
-    pending_rows = sum(found.rows for found in batch.measured if found.day in plan.pending)
-    # What a day delivered anew has lost is looked for in all raw days: there Spark should see how little that is.
-    with phase("compute") as note, shuffle_partitions_for(spark, pending_rows, is_planned_once=not stored):
-        # Computed once: it is counted, written, and read for what it replaces.
-        changed = _changed_rows(spark, plan, batch, stored).localCheckpoint(storageLevel=_IN_BYTES)
-        groups = _change_groups(changed)
-        outcomes = session_outcomes(changed).collect()[0].asDict() if groups else {}
-        counts = _count(groups, plan.days, batch.measured, stored, outcomes)
-        note(", ".join(f"{rows} rows {change}" for change, rows in counts.rows.items()))
-    return Changes(changed if groups else None, counts)
-
-
-def _changed_rows(spark: SparkSession, plan: ApplyPlan, batch: Batch, stored: Sequence[Measured]) -> DataFrame:
-    """Find the rows to write, from no more stored rows than the days can change (R14)."""
-    days = plan.pending
-    measured = [found for found in (*batch.measured, *stored) if found.day in days]
-    of_days = batch.rows.where(F.col(ARRIVAL_DAY).isin(*days))
-    incoming, touched = of_days, of_days
-    if plan.ods and plan.raw and any(found.day in days for found in stored):
-        stored_of_days = read(spark, plan.ods).where(F.col("first_updated_at").isin(*days))
-        other_raw = read(spark, plan.raw).where(~F.col(ARRIVAL_DAY).isin(*days))
-        incoming = of_days.unionByName(held_elsewhere(stored_of_days, of_days, other_raw))
-        touched = of_days.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
-    since = earliest_changes(touched)
-    # A key that is both late and in time counts twice: the number only chooses a way.
-    if sum(found.keys for found in measured) < _BROADCAST_KEYS:
-        since = F.broadcast(since)
-    first = min(found.first for found in measured) - plan.rule.timeout
-    return changes(incoming, ods.rows_in_reach(spark, plan.ods, first.date()), since, days, plan.rule)
-
-
-def _change_groups(changed: DataFrame) -> list[Row]:
-    """Count the changed rows by change, by first arrival day before and after, and by having a session."""
-    was_empty = F.col("stored_session_start").isNull().alias("was_empty")
-    is_empty = F.col("session_start").isNull().alias("is_empty")
-    groups = changed.groupBy("change", "first_updated_at", "stored_first_updated_at", was_empty, is_empty)
-    return groups.agg(F.count("*").alias("rows"), F.min("pdate").alias("first"), F.max("pdate").alias("last")).collect()
-
-
-def _count(
-    groups: Sequence[Row],
-    days: Collection[date],
-    delivered: Sequence[Measured],
-    stored: Sequence[Measured],
-    outcomes: Mapping[str, int],
-) -> ChangeCounts:
-    applied = {}
-    for day in days:
-        of_day = [found for found in stored if found.day == day]
-        before = [group for group in groups if group["stored_first_updated_at"] == day]
-        after = [g for g in groups if g["first_updated_at"] == day and g["change"] != DELETE]
-        applied[day] = AppliedDay(
-            late_by_days={found.days_late: found.rows for found in delivered if found.day == day},
-            rows_inserted=_rows(g for g in after if g["change"] == INSERT),
-            events_first_seen=sum(found.rows for found in of_day) + _rows(after) - _rows(before),
-            empty_events=sum(found.rows for found in of_day if found.is_empty)
-            + _rows(g for g in after if g["is_empty"])
-            - _rows(g for g in before if g["was_empty"]),
-        )
-    return ChangeCounts(
-        applied,
-        {change: _rows(g for g in groups if g["change"] == change) for change in (INSERT, UPDATE, DELETE)},
-        dict.fromkeys(SESSION_OUTCOMES, 0) | dict(outcomes),
-        (min(g["first"] for g in groups), max(g["last"] for g in groups)) if groups else None,
-    )
-
-
-def _rows(groups: Iterable[Row]) -> int:
-    return sum(group["rows"] for group in groups)
 
 
 def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -> ApplyResult:

@@ -16,6 +16,7 @@ from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.landing.layouts import reading
 from sessions_assets.pipeline import apply, land
+from sessions_assets.pipeline.compute import ApplyPlan, Batch, compute
 from sessions_assets.pipeline.results import ChangeCounts
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
@@ -62,10 +63,10 @@ def preview(spark: SparkSession, lake: Lake, landing: Landing, plan: land.LandPl
     if sessions is not None:
         apply.check_rule(sessions, rule)
     days = tuple(sorted(batches))
-    apply_plan = apply.ApplyPlan(days, days, plan.raw_events, sessions, rule)
+    apply_plan = ApplyPlan(days, days, plan.raw_events, sessions, rule)
     accepted = rows.where(F.col("reason").isNull()).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
     with reading():
-        changes = apply.compute(spark, apply_plan, apply.Batch(accepted, _measured(accepted)))
+        changes = compute(spark, apply_plan, Batch(accepted, _measured(accepted)))
     moves = _moves(changes.rows) if changes.rows is not None else (0, [])
     return Preview(changes.counts, sessions.version if sessions else None, *moves)
 
