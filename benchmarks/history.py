@@ -24,8 +24,8 @@ def main() -> None:
     arguments = parser.parse_args()
     lake = Lake(session(_DRIVER_MEMORY), str(arguments.folder / "history"))
     if arguments.upkeep:
-        expire(lake)
-        compact(lake, LATENESS_DAYS)
+        expire(lake.spark, lake)
+        compact(lake.spark, lake, LATENESS_DAYS)
         return
     days = days_of(arguments.folder)[: -arguments.keep]
     step = arguments.in_ranges_of or len(days)

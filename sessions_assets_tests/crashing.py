@@ -35,6 +35,12 @@ OTHER_RULE = SessionRule(timeout=timedelta(seconds=60))
 RETENTION = timedelta(days=1)
 
 
+def land_and_apply_a_new_day(folder: Path, lake: Lake) -> None:
+    """Take a batch of a day that raw_events does not hold."""
+    land(lake.spark, lake, Landing(str(folder / "landing")), DAYS[1:], LATENESS_DAYS)
+    apply(lake.spark, lake, DAYS[1:], RULE)
+
+
 def land_and_apply(folder: Path, lake: Lake) -> None:
     """Take a batch that came again and a new one, in one run."""
     land(lake.spark, lake, Landing(str(folder / "landing")), DAYS, LATENESS_DAYS)
@@ -43,6 +49,7 @@ def land_and_apply(folder: Path, lake: Lake) -> None:
 
 COMMANDS: dict[str, Callable[[Path, Lake], object]] = {
     "run": land_and_apply,
+    "new day": land_and_apply_a_new_day,
     "expire": lambda _, lake: maintain.expire(lake.spark, lake, RETENTION),
     "compact": lambda _, lake: maintain.compact(lake.spark, lake, -1),
     "rebuild": lambda _, lake: maintain.rebuild(lake.spark, lake, OTHER_RULE),

@@ -52,6 +52,7 @@ MOMENTS_OF_A_RUN = (
     "after ods.commit_changes",
     "after Ledger.record_applied",
 )
+MOMENTS_OF_A_NEW_DAY = ("before raw.append_rows", "after raw.append_rows")
 
 
 def table(deliveries: dict[date, list[Event]], rule: SessionRule = RULE) -> list[Row]:
@@ -112,6 +113,21 @@ def test_a_killed_run_is_only_repeated(moment: str, start: Path, spark: SparkSes
     assert [rows for rows in seen(lake) if rows not in (table({day(0): BEFORE[day(0)]}), table(BEFORE))] == [
         table(AFTER)
     ]
+
+
+@pytest.mark.parametrize("moment", MOMENTS_OF_A_NEW_DAY)
+def test_a_killed_landing_of_a_new_day_is_only_repeated(
+    moment: str, start: Path, spark: SparkSession, tmp_path: Path
+) -> None:
+    shutil.copytree(start, tmp_path, dirs_exist_ok=True)
+    crash(tmp_path, "new day", moment)
+    lake = Lake(spark, str(tmp_path / "lake"))
+    assert lake.ledger.entries([day(2)])[day(2)].landed_at is None
+
+    COMMANDS["new day"](tmp_path, lake)
+
+    assert lake.count_rows(RAW_EVENTS, [day(2)]) == {day(2): len(AFTER[day(2)])}
+    assert stored_rows(lake) == table(BEFORE | {day(2): AFTER[day(2)]})
 
 
 @pytest.mark.parametrize("moment", ["after Ledger.expire", "after raw.delete_days 1", "before maintain.vacuum 2"])

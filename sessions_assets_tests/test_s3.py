@@ -27,13 +27,12 @@ LOG_ENTRY = r"/_delta_log/\d{20}\.json$"
 LANDING_A_DAY = """
 import os
 from datetime import UTC, date, datetime
-from sessions_assets.lake.delta_table import StoredTable
 from sessions_assets.lake.ledger import Entry, Ledger
 from sessions_assets.storage import Storage
 
 day = date(2025, 3, 10)
 options = Storage(os.environ["AWS_ENDPOINT_URL"]).for_delta("s3://")
-ledger = Ledger(StoredTable("s3://lake/ledger/deliveries", options))
+ledger = Ledger("s3://lake/ledger/deliveries", options)
 before = Entry(day, "2025-03-10.csv", "as it was", 3, 2, 1, datetime(2025, 3, 10, 6, tzinfo=UTC))
 ledger.record([before])
 landing = Entry(day, "2025-03-10.csv", "delivered again", 4, 4, 0, datetime(2025, 3, 10, 7, tzinfo=UTC))

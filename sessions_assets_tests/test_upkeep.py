@@ -211,9 +211,10 @@ def test_a_rebuild_that_read_before_a_run_writes_nothing(
     lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(lake, landing, {0: [event("a", "10:00")]})
-    read_version = lake.version(ODS_SESSIONS)
+    before = lake.snapshot(ODS_SESSIONS)
     run(lake, landing, {1: [event("b", "10:04")]})
-    monkeypatch.setattr(lake, "version", lambda _: read_version)
+    monkeypatch.setattr(lake, "snapshot", lambda _: before)
     with pytest.raises(LakeError, match=r"another run has written .*ods_sessions since version 1"):
         maintain.rebuild(lake.spark, lake, SessionRule(timeout=timedelta(seconds=60)))
+    monkeypatch.undo()
     assert [row.session_start for row in stored_rows(lake)] == [at("10:00"), at("10:00")]

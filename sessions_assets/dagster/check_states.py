@@ -64,13 +64,13 @@ def report(
     """
     names_a_day = {PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG} & context.run.tags.keys()
     logged = [] if PARTITION_NAME_TAG in context.run.tags else evaluations
-    targets = _newest_materializations(context, asset, {found.day for found in logged if found.day})
+    targets = _newest_materializations(context, asset, {evaluation.day for evaluation in logged if evaluation.day})
     blocked = []
     for key in context.selected_asset_check_keys:
-        for found in logged:
-            if found.check == key.name and found.day:
-                _log(context, key, found, targets)
-        whole = _summary([found for found in evaluations if found.check == key.name])
+        for evaluation in logged:
+            if evaluation.check == key.name and evaluation.day:
+                _log(context, key, evaluation, targets)
+        whole = _summary([evaluation for evaluation in evaluations if evaluation.check == key.name])
         if names_a_day:
             yield _result(key, whole)
             continue
@@ -94,9 +94,9 @@ def _result(key: dg.AssetCheckKey, whole: Evaluation) -> dg.AssetCheckResult:
 def _summary(evaluations: Sequence[Evaluation]) -> Evaluation:
     if len(evaluations) == 1:
         return replace(evaluations[0], day=None)
-    failed = [found for found in evaluations if not found.passed]
+    failed = [evaluation for evaluation in evaluations if not evaluation.passed]
     severity = failed[0].severity if failed else dg.AssetCheckSeverity.ERROR
-    days = ", ".join(str(found.day) for found in failed) or "none"
+    days = ", ".join(str(evaluation.day) for evaluation in failed) or "none"
     return Evaluation(evaluations[0].check, None, not failed, {"days": len(evaluations), "failed": days}, severity)
 
 
@@ -127,15 +127,15 @@ def _newest_materializations(
     context: dg.AssetCheckExecutionContext, asset: str, days: Collection[date]
 ) -> dict[date, AssetCheckEvaluationTargetMaterializationData]:
     """Return the newest materialization of each day that has one, in one query unless they fill more than a page."""
-    found: dict[date, AssetCheckEvaluationTargetMaterializationData] = {}
+    newest: dict[date, AssetCheckEvaluationTargetMaterializationData] = {}
     of_days = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=sorted(map(str, days)))
     cursor, has_more = None, bool(days)
-    while has_more and len(found) < len(days):
+    while has_more and len(newest) < len(days):
         page = context.instance.fetch_materializations(of_days, limit=_PAGE, cursor=cursor)
         for record in page.records:
             target = AssetCheckEvaluationTargetMaterializationData(
                 storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
             )
-            found.setdefault(date.fromisoformat(str(record.partition_key)), target)
+            newest.setdefault(date.fromisoformat(str(record.partition_key)), target)
         cursor, has_more = page.cursor, page.has_more
-    return found
+    return newest

@@ -61,12 +61,13 @@ def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, limits: Limits) ->
     ) -> Iterator[dg.AssetCheckResult]:
         """Compare the ledger with the row counts in the tables' logs. Reads no row, and each table's log once."""
         asked = days_of_run(context, days)
-        opened = lake.open()
-        entries = opened.ledger.entries(asked)
-        kept = [day for day in asked or entries if day not in entries or not entries[day].expired_at]
-        counts = RawCounts(_count_rows(opened, RAW_EVENTS, kept), _count_rows(opened, RAW_QUARANTINE, kept))
-        found = [finding for day in kept for finding in batch_findings(day, entries.get(day), counts, limits)]
-        yield from report(context, RAW_EVENTS.name, [_evaluation(finding) for finding in found])
+        with step(context.log):
+            opened = lake.open()
+            entries = opened.ledger.entries(asked)
+            kept = [day for day in asked or entries if day not in entries or not entries[day].expired_at]
+            counts = RawCounts(_count_rows(opened, RAW_EVENTS, kept), _count_rows(opened, RAW_QUARANTINE, kept))
+        findings = [finding for day in kept for finding in batch_findings(day, entries.get(day), counts, limits)]
+        yield from report(context, RAW_EVENTS.name, [_evaluation(finding) for finding in findings])
 
     return checks_of_raw_events
 
@@ -90,12 +91,12 @@ def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, limits: Limits) 
     ) -> Iterator[dg.AssetCheckResult]:
         """Judge the stored rows that the batches of the days can have changed, for all checks in one scan."""
         asked = days_of_run(context, days)
-        opened = lake.open()
-        entries = opened.ledger.entries()
         with step(context.log):
+            opened = lake.open()
+            entries = opened.ledger.entries()
             inspected = _inspected(pyspark.spark_session, opened, asked, session_rule.rule)
-        found = [finding for day, rows in inspected for finding in day_findings(day, rows, entries, limits)]
-        yield from report(context, ODS_SESSIONS.name, [_evaluation(finding) for finding in found])
+        findings = [finding for day, rows in inspected for finding in day_findings(day, rows, entries, limits)]
+        yield from report(context, ODS_SESSIONS.name, [_evaluation(finding) for finding in findings])
 
     return checks_of_ods_sessions
 
@@ -114,8 +115,8 @@ def _specs(asset: str, assertions: Mapping[str, str], days: dg.DailyPartitionsDe
 
 
 def _count_rows(lake: Lake, table: Table, days: Sequence[date]) -> dict[date, int]:
-    found = lake.find(table)
-    return found.count_rows(ARRIVAL_DAY, days) if found else {}
+    snapshot = lake.find(table)
+    return snapshot.count_rows(ARRIVAL_DAY, days) if snapshot else {}
 
 
 def _inspected(
@@ -124,7 +125,7 @@ def _inspected(
     return [(None, inspect_all(spark, lake, rule))] if days is None else [*inspect(spark, lake, days, rule).items()]
 
 
-def _evaluation(found: DayFinding) -> Evaluation:
-    severity = dg.AssetCheckSeverity.WARN if found.is_warning else dg.AssetCheckSeverity.ERROR
-    examples = {"examples": rows_table(found.examples, ROW_COLUMNS)} if found.examples else {}
-    return Evaluation(found.check, found.day, found.passed, {**found.numbers, **examples}, severity)
+def _evaluation(finding: DayFinding) -> Evaluation:
+    severity = dg.AssetCheckSeverity.WARN if finding.is_warning else dg.AssetCheckSeverity.ERROR
+    examples = {"examples": rows_table(finding.examples, ROW_COLUMNS)} if finding.examples else {}
+    return Evaluation(finding.check, finding.day, finding.passed, {**finding.numbers, **examples}, severity)

@@ -40,7 +40,8 @@ def expire_raw_days(
 ) -> None:
     """Delete the raw and quarantined rows of expired days, then the files that no version needs any more."""
     with step(context.log):
-        days = maintain.expire(pyspark.spark_session, lake.open(), timedelta(days=config.retention_days))
+        opened = lake.open()
+        days = maintain.expire(pyspark.spark_session, opened, timedelta(days=config.retention_days))
     context.add_output_metadata({"expired_days": len(days), "days": ", ".join(map(str, days)) or "none"})
 
 
@@ -50,7 +51,8 @@ def compact_session_dates(
 ) -> None:
     """Rewrite event dates before the lateness window into few sorted files, then delete files that no version needs."""
     with step(context.log):
-        dates = maintain.compact(pyspark.spark_session, lake.open(), session_rule.lateness_days)
+        opened = lake.open()
+        dates = maintain.compact(pyspark.spark_session, opened, session_rule.lateness_days)
     context.add_output_metadata({"compacted_dates": len(dates), "dates": ", ".join(map(str, dates)) or "none"})
 
 
@@ -60,7 +62,8 @@ def rebuild_all_sessions(
 ) -> None:
     """Recompute all sessions from the events of the table, under the rule of the settings, in one commit."""
     with step(context.log):
-        rebuilt = maintain.rebuild(pyspark.spark_session, lake.open(), session_rule.rule)
+        opened = lake.open()
+        rebuilt = maintain.rebuild(pyspark.spark_session, opened, session_rule.rule)
     before = {f"before/{name}": number for name, number in dataclasses.asdict(rebuilt.before).items()}
     after = {f"after/{name}": number for name, number in dataclasses.asdict(rebuilt.after).items()}
     context.add_output_metadata({**before, **after, "delta_version": rebuilt.version})
@@ -72,15 +75,16 @@ def judge_all_sessions(
 ) -> None:
     """Recompute all sessions from the events of the table, and compare each stored row."""
     with step(context.log):
-        found = inspect_all(pyspark.spark_session, lake.open(), session_rule.rule)
-    broken = {name: rows for name, rows in found.broken.items() if rows}
+        opened = lake.open()
+        inspection = inspect_all(pyspark.spark_session, opened, session_rule.rule)
+    broken = {name: rows for name, rows in inspection.broken.items() if rows}
     if broken:
         raise dg.Failure(
             description=f"ods_sessions breaks the rule: {', '.join(f'{n} rows {name}' for name, n in broken.items())}",
-            metadata={name: rows_table(rows, ROW_COLUMNS) for name, rows in found.examples.items()},
+            metadata={name: rows_table(rows, ROW_COLUMNS) for name, rows in inspection.examples.items()},
             allow_retries=False,
         )
-    context.add_output_metadata({"rows_judged": found.rows_judged})
+    context.add_output_metadata({"rows_judged": inspection.rows_judged})
 
 
 @dg.op
@@ -97,12 +101,12 @@ def preview_a_day(
         batches = landing.open()
         opened = lake.open()
         plan = plan_land(opened, batches, [day], session_rule.lateness_days)
-        found = preview(pyspark.spark_session, opened, batches, plan, session_rule.rule)
+        previewed = preview(pyspark.spark_session, opened, batches, plan, session_rule.rule)
     context.add_output_metadata(
         {
-            **changes_metadata(found.counts, found.version),
-            "sessions_touched": found.sessions_touched,
-            "sessions": rows_table(found.sessions, MOVE_COLUMNS),
+            **changes_metadata(previewed.counts, previewed.version),
+            "sessions_touched": previewed.sessions_touched,
+            "sessions": rows_table(previewed.sessions, MOVE_COLUMNS),
         }
     )
 
@@ -119,7 +123,8 @@ def look_for_the_batch(
 ) -> None:
     """Fail unless the batch of the day has arrived, landed and been applied."""
     day = date.fromisoformat(config.day) if config.day else datetime.now(UTC).date()
-    entry = lake.open().ledger.entries([day]).get(day)
+    with step(context.log):
+        entry = lake.open().ledger.entries([day]).get(day)
     state = arrival(entry)
     if entry is not None and state is Arrival.APPLIED:
         context.add_output_metadata({"source": entry.source, "rows_delivered": entry.rows_delivered})
@@ -128,10 +133,10 @@ def look_for_the_batch(
     if state is Arrival.NOT_LANDED:
         with step(context.log):
             batches = landing.open()
-            found = batches.find([day])
-            if not found:
+            deliveries = batches.find([day])
+            if not deliveries:
                 raise DeliveryError(batches.missing(day))
-        problem = f"the batch of {day} lies in the landing as {found[day].source} but has not landed"
+        problem = f"the batch of {day} is in the landing as {deliveries[day].source} but has not landed"
     raise dg.Failure(f"{problem}: is the sensor new_batches on, or has its run failed?", allow_retries=False)
 
 

@@ -38,7 +38,11 @@ class SparkResource(LazyPySparkResource):
 
     @property
     def spark_session(self) -> SparkSession:
-        """Return the session; the first call starts it."""
+        """Return the session; the first call starts it.
+
+        Raises:
+            JarsError: the jars of Spark are missing.
+        """
         if self._session is None:
             self._session = spark_session(
                 self.master, self.driver_memory, uses_s3=self.uses_s3, config=self.spark_config

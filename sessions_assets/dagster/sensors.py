@@ -16,7 +16,7 @@ import dagster as dg
 from sessions_assets.dagster.assets import arrival_days
 from sessions_assets.dagster.internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sessions_assets.dagster.resources import LakeResource, LandingResource
-from sessions_assets.lake.ledger import Entry
+from sessions_assets.lake.ledger import Entry, closed_days
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.pipeline.audit import not_applied
@@ -112,7 +112,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         entries = ledger.entries()
         days = {date.fromisoformat(key) for key in partitions.get_partition_keys()}
         try:
-            found, problems = landing.open().look(days - ledger.closed())
+            found, problems = landing.open().look(days - closed_days(entries))
         except DeliveryError as error:
             return dg.SkipReason(str(error))
         for problem in problems.values():

@@ -23,7 +23,6 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import StructType
 
-from sessions_assets.lake.lake import MERGE, ROWS
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 from sessions_assets.rule.events import IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SESSION_COLUMNS
@@ -77,6 +76,11 @@ class RowChanges:
     last: date
 
     @property
+    def number(self) -> int:
+        """Return the number of all rows."""
+        return self.inserted + self.updated + self.deleted
+
+    @property
     def within(self) -> str:
         """Return a condition in SQL that holds for all of the rows."""
         return f"pdate BETWEEN DATE'{self.first}' AND DATE'{self.last}'"
@@ -84,27 +88,16 @@ class RowChanges:
 
 @dataclass(frozen=True)
 class Committed:
-    """A commit: the version that it made, and the id that Delta gave its transaction, noted as `txnId` in the log."""
+    """A commit: its version, and the id of its transaction, `txnId` in the log; None: it has to be read there."""
 
     version: int
-    txn_id: str
+    txn_id: str | None = None
 
 
 def with_row_addresses(rows: DataFrame) -> DataFrame:
     """Add STRUCT `row_address` to rows of a Delta table: the file that holds each row, and its index in it."""
     file, index = F.col("_metadata.file_path"), F.col("_metadata.row_index")
     return rows.withColumn(ROW_ADDRESS, F.struct(file.alias("file"), index.alias("row_index")))
-
-
-def commit_changes(spark: SparkSession, address: str, read_version: int, changes: RowChanges, way: str) -> Committed:
-    """Commit changed rows in the way that was asked for, one of `WAYS_TO_COMMIT`, and in no other.
-
-    Raises:
-        OvertakenError: another run has written since the version that was read.
-        WrongChangesError: the rows to be written are not the rows that were counted.
-    """
-    write = {ROWS: commit_rows, MERGE: commit_merge}[way]
-    return write(spark, address, read_version, changes)
 
 
 def commit_rows(spark: SparkSession, address: str, read_version: int, changes: RowChanges) -> Committed:
@@ -129,9 +122,9 @@ def commit_rows(spark: SparkSession, address: str, read_version: int, changes: R
 def commit_merge(spark: SparkSession, address: str, read_version: int, changes: RowChanges) -> Committed:
     """Make the same changes by MERGE, with nothing but Delta's public interface.
 
-    What is counted before: the changes, by kind; a row that is not stored as its change says fails the MERGE before its
+    Before the MERGE the changes are counted by kind; a row that is not stored as its change says fails it before its
     commit. MERGE takes no version to start from, so the newest one is compared before it. From then on Delta refuses or
-    skips it if a run of this project commits, by the transaction number. A commit of another program in that moment,
+    skips it if a run of this project commits, by the transaction number. A commit of another program just then,
     and an event that is stored twice, of which MERGE changes both rows, are only found after the commit; applying the
     same days again then starts from what the table holds.
 
@@ -151,7 +144,7 @@ def commit_merge(spark: SparkSession, address: str, read_version: int, changes: 
     if version is None or version != read_version + 1:
         raise OvertakenError(address, read_version)
     _check(address, changes, [merged[0][f"num_{kind}_rows"] for kind in ("inserted", "updated", "deleted")])
-    return Committed(version, _txn_id(spark, address, version))
+    return Committed(version)
 
 
 def replace_all(
@@ -211,8 +204,8 @@ def _refused(address: str, read_version: int, changes: RowChanges | None = None)
         if name == "OvertakenException":
             raise OvertakenError(address, read_version) from error
         if name == "WrongCountsException" and changes:
-            found = f"{thrown.added()} rows would be added and {thrown.superseded()} superseded"
-            raise _wrong(address, changes, found) from error
+            problem = f"{thrown.added()} rows would be added and {thrown.superseded()} superseded"
+            raise _wrong(address, changes, problem) from error
         raise
     except PySparkException as error:
         if _NOT_AS_READ in str(error) and changes:
@@ -220,15 +213,15 @@ def _refused(address: str, read_version: int, changes: RowChanges | None = None)
         raise
 
 
-def _check(address: str, changes: RowChanges, found: Sequence[int]) -> None:
-    if tuple(found) != (changes.inserted, changes.updated, changes.deleted):
-        raise _wrong(address, changes, "{} rows inserted, {} changed, {} removed".format(*found))
+def _check(address: str, changes: RowChanges, numbers: Sequence[int]) -> None:
+    if tuple(numbers) != (changes.inserted, changes.updated, changes.deleted):
+        raise _wrong(address, changes, "{} rows inserted, {} changed, {} removed".format(*numbers))
 
 
-def _wrong(address: str, changes: RowChanges, found: str) -> WrongChangesError:
+def _wrong(address: str, changes: RowChanges, problem: str) -> WrongChangesError:
     counted = f"{changes.inserted} inserted, {changes.updated} changed, {changes.deleted} removed"
     return WrongChangesError(
-        f"{address}: {found}, but {counted} were counted; materialize the days again, and start check_sessions if it "
+        f"{address}: {problem}, but {counted} were counted; materialize the days again, and start check_sessions if it "
         "repeats"
     )
 
@@ -280,9 +273,3 @@ def _own_version_after(table: DeltaTable, read_version: int) -> int | None:
     ours = table.history(100).where((F.col("version") > read_version) & (F.col("userMetadata") == _APPLICATION))
     versions = [int(row["version"]) for row in ours.select("version").collect()]
     return min(versions, default=None)
-
-
-def _txn_id(spark: SparkSession, address: str, version: int) -> str:
-    """Read the id of a commit from its entry in the log, as the history of Delta's API does not show it."""
-    entry = spark.read.schema("commitInfo STRUCT<txnId: STRING>").json(f"{address}/_delta_log/{version:020}.json")
-    return str(entry.where("commitInfo IS NOT NULL").collect()[0]["commitInfo"]["txnId"])

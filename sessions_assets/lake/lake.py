@@ -1,6 +1,6 @@
 """The lake: the root of the Delta tables, their addresses and snapshots, the ledger, and what a table holds of a day.
 
-Must not know Spark, Dagster, the environment or the rule.
+Needs no Spark session. Must not know Dagster, the environment or how a session is computed.
 """
 
 from collections.abc import Collection
@@ -30,11 +30,16 @@ class Lake:
         storage: how an S3 bucket is reached.
         commit: how changed rows of ods_sessions are committed, one of `WAYS_TO_COMMIT`.
 
+    Raises:
+        LakeError: there is no such way to commit.
+
     Attributes:
         ledger: which days have landed, were applied or have expired.
     """
 
     def __init__(self, root: str, storage: Storage = LOCAL, commit: str = ROWS) -> None:
+        if commit not in WAYS_TO_COMMIT:
+            raise LakeError(f"changed rows are committed by {' or '.join(WAYS_TO_COMMIT)}, not by {commit!r}")
         self.commit = commit
         self._root = root.rstrip("/")
         self._options = storage.for_delta(root)
@@ -54,10 +59,14 @@ class Lake:
         Raises:
             LakeError: there is no table.
         """
-        found = self.find(table, version)
-        if found is None:
+        snapshot = self.find(table, version)
+        if snapshot is None:
             raise LakeError(f"{self.path(table)} does not exist: materialize raw_events and ods_sessions first")
-        return found
+        return snapshot
+
+
+DAYS_LATE = f"{ARRIVAL_DAY} - CAST(timestamp AS DATE)"
+"""SQL for the days from the event date to the arrival, of rows of raw_events."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,9 @@ def measure(table: Table, snapshot: Snapshot, days: Collection[date]) -> list[Me
     """Measure what raw_events or ods_sessions holds of arrival days, without Spark."""
     is_stored = table == ODS_SESSIONS
     day, is_empty = ("first_updated_at", "session_start IS NULL") if is_stored else (ARRIVAL_DAY, "false")
+    days_late = DAYS_LATE.replace(ARRIVAL_DAY, day)
     text = f"""
-        SELECT {day}, {day} - CAST(timestamp AS DATE) AS days_late, count(*) AS rows,
+        SELECT {day}, {days_late} AS days_late, count(*) AS rows,
             approx_distinct(concat({", ' ', ".join(KEY_COLUMNS)})) AS keys, min(timestamp) AS first,
             {is_empty} AS is_empty
         FROM stored WHERE {day} IN ({literals(days)}) GROUP BY {day}, days_late, is_empty

@@ -21,6 +21,7 @@ from deltalake.schema import PrimitiveType
 from sessions_assets.lake.tables import DELIVERIES
 
 _Answer = TypeVar("_Answer")
+_SAME_DAY = "ledger._updated_at = entry._updated_at"
 _TYPES = {"DATE": "date", "STRING": "string", "BIGINT": "long", "TIMESTAMP": "timestamp"}
 
 
@@ -49,8 +50,8 @@ class ClosedDayError(Exception):
 class Ledger:
     """The ledger of one lake.
 
-    Whoever reads it reads it as it is now. A write begins from what was last read or written here: delta-rs refuses it
-    if another run has written since, and it is repeated from what is there then.
+    Each read opens the newest version. A write begins from what was last read or written here: delta-rs refuses it if
+    another run has changed these days since, and it is repeated from the newest version.
 
     Args:
         address: of the table `deliveries`; the table is created with its first row.
@@ -65,9 +66,9 @@ class Ledger:
     def entries(self, days: Collection[date] | None = None) -> dict[date, Entry]:
         """Return the entries of these days, or of all, in their order; a day that was never delivered is left out."""
         table = self._open()
-        found = _entries(table) if table else {}
+        entries = _entries(table) if table else {}
         self._last_used = table
-        return found if days is None else {day: entry for day, entry in found.items() if day in days}
+        return entries if days is None else {day: entry for day, entry in entries.items() if day in days}
 
     def open_entries(self, days: Collection[date]) -> dict[date, Entry]:
         """Return the entries of these days, once it is sure that they may be landed and applied.
@@ -76,13 +77,9 @@ class Ledger:
             ClosedDayError: one has been applied and is not newer than a day whose raw rows have expired: an event that
                 vanished from it could be held by that one, and that could no longer be known.
         """
-        found = self.entries()
-        _check_open(found, days)
-        return {day: entry for day, entry in found.items() if day in days}
-
-    def closed(self) -> set[date]:
-        """Return the days that may not be landed or applied again (R21)."""
-        return _closed(self.entries())
+        entries = self.entries()
+        _check_open(entries, days)
+        return {day: entry for day, entry in entries.items() if day in days}
 
     def begin(self, entries: Collection[Entry]) -> dict[date, Entry]:
         """Note that these days are being landed: the first write of a landing. Return their entries before it.
@@ -100,7 +97,8 @@ class Ledger:
             _check_open(found, days)
             known = {day: entry for day, entry in found.items() if day in days}
             if attempts:
-                # On S3 the answer of a commit may be lost: the next attempt then finds its own rows.
+                # On S3 the answer of a commit may be lost: the next attempt then finds its own rows. No other run
+                # writes the same ones: the pool of raw_events lands one batch at a time.
                 known = {day: entry for day, entry in known.items() if entry not in begun}
                 known |= {day: entry for day, entry in attempts[-1].items() if found.get(day) in begun}
             attempts.append(known)
@@ -126,8 +124,15 @@ class Ledger:
         A day that has landed anew meanwhile stays unapplied.
         """
         applied = [replace(entry, applied_at=datetime.now(UTC), applied_by=applied_by) for entry in entries]
-        same = "ledger.landed_at = entry.landed_at"
-        self._write(lambda table: _merge(table, applied, same, insert=False))
+        condition = f"{_SAME_DAY} AND ledger.landed_at = entry.landed_at"
+        # The other columns may have changed since: the day may have expired.
+        columns = {name: f"entry.{name}" for name in ("applied_at", "applied_by")}
+
+        def write(table: DeltaTable) -> None:
+            merger = table.merge(_as_arrow(table, applied), condition, "entry", "ledger")
+            merger.when_matched_update(columns).execute()
+
+        self._write(write)
 
     def expire(self, retention: timedelta) -> list[date]:
         """Close the days that are applied and more than the retention behind the newest applied one (R21).
@@ -197,13 +202,14 @@ def _newest_expired(entries: Mapping[date, Entry]) -> date:
     return max((day for day, entry in entries.items() if entry.expired_at), default=date.min)
 
 
-def _closed(entries: Mapping[date, Entry]) -> set[date]:
+def closed_days(entries: Mapping[date, Entry]) -> set[date]:
+    """Return the days of a ledger that may not be landed or applied again (R21)."""
     limit = _newest_expired(entries)
     return {day for day, entry in entries.items() if day <= limit and entry.applied_at}
 
 
 def _check_open(entries: Mapping[date, Entry], days: Collection[date]) -> None:
-    if closed := sorted(_closed(entries).intersection(days)):
+    if closed := sorted(closed_days(entries).intersection(days)):
         raise ClosedDayError(
             f"{', '.join(map(str, closed))} cannot be landed or applied again: ods_sessions has applied it, and the "
             f"raw events of days up to {_newest_expired(entries)} have expired. ods_sessions keeps what it holds"
@@ -220,10 +226,8 @@ def _to_expire(entries: Mapping[date, Entry], retention: timedelta) -> list[Entr
     ]
 
 
-def _merge(table: DeltaTable, entries: Collection[Entry], condition: str = "true", *, insert: bool) -> None:
-    same_day = "ledger._updated_at = entry._updated_at"
-    rows = _as_arrow(table, entries)
-    merger = table.merge(rows, f"{same_day} AND {condition}", "entry", "ledger").when_matched_update_all()
+def _merge(table: DeltaTable, entries: Collection[Entry], *, insert: bool) -> None:
+    merger = table.merge(_as_arrow(table, entries), _SAME_DAY, "entry", "ledger").when_matched_update_all()
     (merger.when_not_matched_insert_all() if insert else merger).execute()
 
 

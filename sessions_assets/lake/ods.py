@@ -1,6 +1,6 @@
 """ods_sessions: read in reach of a batch, changed rows committed, rebuilt and compacted; each write is one commit.
 
-Must not know Dagster, the environment, batch files or the rule.
+Must not know Dagster, the environment, batch files or how a session is computed.
 Source of the rules: R16 (one commit), R19 (no needless write).
 """
 
@@ -24,17 +24,17 @@ from sessions_assets.lake.commits import (
     with_row_addresses,
 )
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import LakeError, literals
-from sessions_assets.lake.spark import read
+from sessions_assets.lake.lake import MERGE, LakeError, literals
+from sessions_assets.lake.spark import read, shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.rule.events import KEY_COLUMNS
 
 _NO_ADDRESS = "CAST(NULL AS STRUCT<file: STRING, row_index: BIGINT>) AS row_address"
 
-# Delta's own target of a compaction, in bytes; a date with more has several files and is none the worse for it.
+# Delta's own target of a compaction, in bytes; a date with more is left in several files.
 _LARGEST_FILE = 1 << 30
 
-# A month: a day makes two, its own and that of compaction. What was applied before is applied again when asked for.
+# A day makes two commits, its own and that of compaction: a month. A day that was applied earlier is applied again.
 _COMMITS_LOOKED_AT = 60
 
 
@@ -54,7 +54,7 @@ def commit_id(snapshot: Snapshot) -> str:
 def own_commits(snapshot: Snapshot) -> set[str]:
     """Return the ids of the last commits, back to the newest one of another program, that one included.
 
-    What the table held after each of them only this project has changed since.
+    Since each of them nobody but this project has changed the table.
     """
     ids: set[str] = set()
     for commit in snapshot.commits(_COMMITS_LOOKED_AT):
@@ -71,7 +71,11 @@ def commit_changes(spark: SparkSession, snapshot: Snapshot, changes: RowChanges,
         LakeError: another run has written since, or the rows are not as many as were counted.
     """
     with _one_writer():
-        return commits.commit_changes(spark, snapshot.address, snapshot.version, changes, way)
+        if way == MERGE:
+            return commits.commit_merge(spark, snapshot.address, snapshot.version, changes)
+        # Its one shuffle is of the changed rows alone; a MERGE shuffles the rows of all files that may hold one.
+        with shuffle_partitions_for(spark, changes.number, is_planned_once=True):
+            return commits.commit_rows(spark, snapshot.address, snapshot.version, changes)
 
 
 def replace_all(spark: SparkSession, snapshot: Snapshot, rows: DataFrame, properties: Mapping[str, str]) -> int:

@@ -1,6 +1,6 @@
 """raw_events and raw_quarantine: read and replaced by whole arrival days, each write one commit and safe to repeat.
 
-Must not know Dagster, the environment, batch files or the rule.
+Must not know Dagster, the environment, batch files or how a session is computed.
 Source of the rules: R17 (a raw day is replaced), R21 (days expire).
 """
 
@@ -27,8 +27,8 @@ def read_days(spark: SparkSession, snapshot: Snapshot, days: Collection[date]) -
 def append_rows(lake: Lake, table: Table, rows: DataFrame) -> None:
     """Add rows of arrival days that the table does not hold, in one commit; that costs half the jobs of a replacement.
 
-    Another run may add the same day at the same time. Whoever counts the rows of the day then finds too many, and a
-    replacement of the day mends it.
+    Nothing is compared before: if another run adds the same day at the same time, the table holds its rows twice until
+    the day is replaced. The landing counts the rows afterwards, and applying refuses a day whose count differs.
     """
     rows.select(*[column.name for column in table.columns]).write.format("delta").mode("append").save(lake.path(table))
 
@@ -44,7 +44,8 @@ def replace_days(lake: Lake, table: Table, days: Collection[date], rows: DataFra
     try:
         writer.option("replaceWhere", f"{ARRIVAL_DAY} IN ({literals(days)})").save(lake.path(table))
     except CONFLICTS as error:
-        raise LakeError(f"another run replaces {', '.join(map(str, days))} in {lake.path(table)}") from error
+        listed = ", ".join(map(str, days))
+        raise LakeError(f"another run replaces {listed} in {lake.path(table)}: materialize raw_events again") from error
 
 
 def delete_days(spark: SparkSession, snapshot: Snapshot, days: Collection[date]) -> None:

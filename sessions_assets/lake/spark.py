@@ -73,7 +73,7 @@ def spark_session(
     Args:
         master: where Spark runs, such as `local[*]`.
         driver_memory: of the process that plans a run, and does the work if the master is local.
-        uses_s3: whether tables or batches lie on S3, which needs more jars.
+        uses_s3: whether tables or batches are on S3, which needs more jars.
         config: additional Spark settings.
 
     Raises:

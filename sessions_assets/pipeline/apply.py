@@ -17,7 +17,7 @@ from sessions_assets.lake.commits import Committed, RowChanges
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError, measure
 from sessions_assets.lake.ledger import Entry
-from sessions_assets.lake.spark import create, shuffle_partitions_for
+from sessions_assets.lake.spark import create
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.compute import ApplyPlan, Batch, Changes, compute
@@ -66,12 +66,12 @@ def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyPlan
 
 
 def _check_raw(raw_events: Snapshot | None, entries: Mapping[date, Entry]) -> None:
-    found = raw_events.count_rows(ARRIVAL_DAY, entries) if raw_events else dict.fromkeys(entries, 0)
+    stored = raw_events.count_rows(ARRIVAL_DAY, entries) if raw_events else dict.fromkeys(entries, 0)
     for day, entry in entries.items():
-        if entry.landed_at is None or found[day] != entry.rows_accepted:
+        if entry.landed_at is None or stored[day] != entry.rows_accepted:
             landing = "was begun and has not ended" if entry.landed_at is None else f"had {entry.rows_accepted}"
             raise LakeError(
-                f"raw_events holds {found[day]} rows of {day}, but its landing {landing}: "
+                f"raw_events holds {stored[day]} rows of {day}, but its landing {landing}: "
                 f"materialize raw_events of {day} again"
             )
 
@@ -111,18 +111,26 @@ def _applied_by(commit_id: str) -> str:
 
 
 def landed_batch(spark: SparkSession, plan: ApplyPlan) -> Batch:
-    """Return what raw_events holds of the days of a run."""
+    """Return what raw_events holds of the days of a run.
+
+    Raises:
+        LakeError: there is no raw_events.
+    """
     if plan.raw is None:
-        raise LakeError("raw_events does not exist: materialize raw_events first")
-    # Read anew by each query: that costs less than to keep it.
-    return Batch(raw.read_days(spark, plan.raw, plan.pending), measure(RAW_EVENTS, plan.raw, plan.days))
+        raise LakeError("the table raw_events does not exist: materialize raw_events of these days first")
+    with phase("read") as note:
+        measured = measure(RAW_EVENTS, plan.raw, plan.days)
+        note(f"{sum(part.rows for part in measured)} rows of {len(plan.days)} batches")
+    # Each query reads the rows again: that costs less than to keep them.
+    return Batch(raw.read_days(spark, plan.raw, plan.pending), measured)
 
 
 def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -> ApplyResult:
     """Write the changed rows in one commit, then note in the ledger which commit holds the days.
 
     Raises:
-        LakeError: another run has written ods_sessions since the plan; nothing is written or noted then.
+        LakeError: another run has written ods_sessions since the plan, or created it under another rule, or the rows to
+            write are not as many as were counted; nothing is noted in the ledger then.
     """
     sessions = plan.ods
     if sessions is None:
@@ -134,11 +142,12 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
     if changes.rows is not None and counts.dates:
         rows = counts.rows
         changed = RowChanges(changes.rows, rows[INSERT], rows[UPDATE], rows[DELETE], *counts.dates)
-        with phase("commit") as note, shuffle_partitions_for(spark, sum(rows.values()), is_planned_once=True):
+        with phase("commit") as note:
             made = ods.commit_changes(spark, sessions, changed, lake.commit)
             note(f"event dates {changed.first} to {changed.last}, version {made.version}")
     else:
-        made = Committed(sessions.version, ods.commit_id(sessions))
+        made = Committed(sessions.version)
     if plan.entries:
-        lake.ledger.record_applied(plan.entries, _applied_by(made.txn_id))
+        commit_id = made.txn_id or ods.commit_id(lake.snapshot(ODS_SESSIONS, made.version))
+        lake.ledger.record_applied(plan.entries, _applied_by(commit_id))
     return ApplyResult(counts.days, counts.rows, counts.sessions, counts.dates, made.version)

@@ -74,22 +74,24 @@ def batch_findings(day: date, entry: Entry | None, counts: RawCounts, limits: Li
 
 
 def day_findings(
-    day: date | None, found: Inspection, entries: Mapping[date, Entry], limits: Limits
+    day: date | None, inspection: Inspection, entries: Mapping[date, Entry], limits: Limits
 ) -> Iterator[DayFinding]:
     """Yield the findings of one day, or of the whole table: violations, window, lateness.
 
     Args:
         day: the arrival day; None: the whole table.
-        found: the outcome of judging its rows.
+        inspection: the outcome of judging its rows.
         entries: the whole ledger.
         limits: what the day is compared with.
     """
-    judged = {"delivered": day is None or day in entries, "rows_judged": found.rows_judged}
+    judged = {"delivered": day is None or day in entries, "rows_judged": inspection.rows_judged}
     for check in VIOLATIONS:
-        numbers = {"rows": found.broken.get(check, 0), **judged}
-        yield DayFinding(check, day, check not in found.broken, numbers, examples=found.examples.get(check, ()))
+        numbers = {"rows": inspection.broken.get(check, 0), **judged}
+        yield DayFinding(
+            check, day, check not in inspection.broken, numbers, examples=inspection.examples.get(check, ())
+        )
     yield _window_finding(day, entries, limits)
-    yield _lateness_finding(day, found, limits.late_share)
+    yield _lateness_finding(day, inspection, limits.late_share)
 
 
 def _window_finding(day: date | None, entries: Mapping[date, Entry], limits: Limits) -> DayFinding:
@@ -101,9 +103,9 @@ def _window_finding(day: date | None, entries: Mapping[date, Entry], limits: Lim
     return DayFinding(WINDOW, day, not missing, numbers, is_warning=True)
 
 
-def _lateness_finding(day: date | None, found: Inspection, most: float) -> DayFinding:
-    share = found.rows_late / max(found.rows_accepted, 1)
-    numbers = {"share": round(share, 4), "rows_late": found.rows_late, "rows_accepted": found.rows_accepted}
+def _lateness_finding(day: date | None, inspection: Inspection, most: float) -> DayFinding:
+    share = inspection.rows_late / max(inspection.rows_accepted, 1)
+    numbers = {"share": round(share, 4), "rows_late": inspection.rows_late, "rows_accepted": inspection.rows_accepted}
     return DayFinding(LATE_SHARE, day, share <= most, numbers, is_warning=True)
 
 
@@ -122,15 +124,15 @@ def arrival(entry: Entry | None) -> Arrival:
     return Arrival.APPLIED if entry.applied_at else Arrival.NOT_APPLIED
 
 
-def not_applied(found: Mapping[date, str], ledger: Mapping[date, Entry]) -> dict[date, str]:
+def not_applied(fingerprints: Mapping[date, str], ledger: Mapping[date, Entry]) -> dict[date, str]:
     """Return the batches that ods_sessions has not applied in their present state.
 
     Args:
-        found: the fingerprint of each batch in the landing.
+        fingerprints: of each batch in the landing.
         ledger: what has landed and been applied.
     """
     return {
         day: fingerprint
-        for day, fingerprint in found.items()
+        for day, fingerprint in fingerprints.items()
         if day not in ledger or ledger[day].fingerprint != fingerprint or not ledger[day].applied_at
     }

@@ -39,7 +39,7 @@ class ApplyPlan:
     Attributes:
         days: the arrival days of the run, in their order.
         pending: those of them that ods_sessions does not hold yet; the others are only counted.
-        raw: raw_events; None if no day has ever landed, which only a preview may meet.
+        raw: raw_events; None if there is no table.
         ods: ods_sessions; None if there is no table yet.
         rule: timeout and user actions, those that ods_sessions was built with.
         entries: what the ledger knows of the pending days; empty in a preview.
@@ -80,15 +80,13 @@ def compute(spark: SparkSession, plan: ApplyPlan, batch: Batch) -> Changes:
     Args:
         spark: a session with Delta's extension.
         plan: from which the stored rows are read.
-        batch: of the days of the plan, landed or as it lies in the landing.
+        batch: of the days of the plan, landed or still in the landing.
     """
-    with phase("read") as note:
-        stored = measure(ODS_SESSIONS, plan.ods, plan.days) if plan.ods else []
-        note(f"{sum(found.rows for found in batch.measured)} rows of {len(plan.days)} batches")
-    if not any(found.day in plan.pending for found in (*batch.measured, *stored)):
+    stored = measure(ODS_SESSIONS, plan.ods, plan.days) if plan.ods else []
+    if not any(part.day in plan.pending for part in (*batch.measured, *stored)):
         return Changes(None, _count([], plan.days, batch.measured, stored, {}))
-    pending_rows = sum(found.rows for found in batch.measured if found.day in plan.pending)
-    # What a day delivered anew has lost is looked for in all raw days: there Spark should see how little that is.
+    pending_rows = sum(part.rows for part in batch.measured if part.day in plan.pending)
+    # Rows that a day delivered again has lost are looked for in all raw days: there adaptive execution helps.
     with phase("compute") as note, shuffle_partitions_for(spark, pending_rows, is_planned_once=not stored):
         # Computed once: it is counted, written, and read for what it replaces.
         changed = _changed_rows(spark, plan, batch, stored).localCheckpoint(storageLevel=_IN_BYTES)
@@ -102,19 +100,19 @@ def compute(spark: SparkSession, plan: ApplyPlan, batch: Batch) -> Changes:
 def _changed_rows(spark: SparkSession, plan: ApplyPlan, batch: Batch, stored: Sequence[Measured]) -> DataFrame:
     """Find the rows to write, from no more stored rows than the days can change (R14)."""
     days = plan.pending
-    measured = [found for found in (*batch.measured, *stored) if found.day in days]
+    measured = [part for part in (*batch.measured, *stored) if part.day in days]
     of_days = batch.rows.where(F.col(ARRIVAL_DAY).isin(*days))
     incoming, touched = of_days, of_days
-    if plan.ods and plan.raw and any(found.day in days for found in stored):
+    if plan.ods and plan.raw and any(part.day in days for part in stored):
         stored_of_days = read(spark, plan.ods).where(F.col("first_updated_at").isin(*days))
         other_raw = read(spark, plan.raw).where(~F.col(ARRIVAL_DAY).isin(*days))
         incoming = of_days.unionByName(held_elsewhere(stored_of_days, of_days, other_raw))
         touched = of_days.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
     since = earliest_changes(touched)
     # A key that is both late and in time counts twice: the number only chooses a way.
-    if sum(found.keys for found in measured) < _BROADCAST_KEYS:
+    if sum(part.keys for part in measured) < _BROADCAST_KEYS:
         since = F.broadcast(since)
-    first = min(found.first for found in measured) - plan.rule.timeout
+    first = min(part.first for part in measured) - plan.rule.timeout
     return changes(incoming, ods.rows_in_reach(spark, plan.ods, first.date()), since, days, plan.rule)
 
 
@@ -135,14 +133,14 @@ def _count(
 ) -> ChangeCounts:
     applied = {}
     for day in days:
-        of_day = [found for found in stored if found.day == day]
+        of_day = [part for part in stored if part.day == day]
         before = [group for group in groups if group["stored_first_updated_at"] == day]
         after = [g for g in groups if g["first_updated_at"] == day and g["change"] != DELETE]
         applied[day] = AppliedDay(
-            late_by_days={found.days_late: found.rows for found in delivered if found.day == day},
+            late_by_days={part.days_late: part.rows for part in delivered if part.day == day},
             rows_inserted=_rows(g for g in after if g["change"] == INSERT),
-            events_first_seen=sum(found.rows for found in of_day) + _rows(after) - _rows(before),
-            empty_events=sum(found.rows for found in of_day if found.is_empty)
+            events_first_seen=sum(part.rows for part in of_day) + _rows(after) - _rows(before),
+            empty_events=sum(part.rows for part in of_day if part.is_empty)
             + _rows(g for g in after if g["is_empty"])
             - _rows(g for g in before if g["was_empty"]),
         )

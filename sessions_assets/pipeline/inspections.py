@@ -54,7 +54,7 @@ def inspect(spark: SparkSession, lake: Lake, days: Sequence[date], rule: Session
         The outcome of each day. For a day whose raw rows have expired only the stored rows are judged.
 
     Raises:
-        LakeError: ods_sessions does not exist.
+        LakeError: ods_sessions or raw_events does not exist.
     """
     expired = {day for day, entry in lake.ledger.entries(days).items() if entry.expired_at}
     kept = [day for day in days if day not in expired]
@@ -66,17 +66,17 @@ def inspect(spark: SparkSession, lake: Lake, days: Sequence[date], rule: Session
         touched = touched.unionByName(brought.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias("day")))
     in_reach = stored.where(F.col("pdate") >= _first_date(sessions, raw_events, days, rule))
     judged = violations(in_reach, batch, earliest_changes(touched), kept, rule)
-    found = {day: Inspection() for day in days}
+    inspections = {day: Inspection() for day in days}
     with phase("inspect") as note:
-        broken = _count(judged, found)
-        note(f"{found[days[0]].rows_judged} stored rows, {broken} violations")
+        broken = _count(judged, inspections)
+        note(f"{inspections[days[0]].rows_judged} stored rows, {broken} violations")
     if broken:
         first_events = touched.groupBy("day", *KEY_COLUMNS).agg(F.min("timestamp").alias("since"))
         offending = _offending(judged)
         of_keys = offending.where(F.col("about").isNull()).join(first_events, [*KEY_COLUMNS])
         of_days = offending.where(F.col("about").isNotNull()).withColumn("day", F.col("about"))
-        _show(of_days.unionByName(of_keys.where(F.col("timestamp") >= F.col("since")).drop("since")), found)
-    return found
+        _show(of_days.unionByName(of_keys.where(F.col("timestamp") >= F.col("since")).drop("since")), inspections)
+    return inspections
 
 
 def inspect_all(spark: SparkSession, lake: Lake, rule: SessionRule) -> Inspection:
@@ -85,7 +85,7 @@ def inspect_all(spark: SparkSession, lake: Lake, rule: SessionRule) -> Inspectio
     The batches of days that were applied and have not expired must be in it.
 
     Raises:
-        LakeError: ods_sessions does not exist.
+        LakeError: ods_sessions or raw_events does not exist.
     """
     kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
     stored, batches = read(spark, lake.snapshot(ODS_SESSIONS)), read_days(spark, lake.snapshot(RAW_EVENTS), kept)
@@ -109,7 +109,7 @@ def _first_date(sessions: Snapshot, raw_events: Snapshot, days: Sequence[date], 
     return (min(known) - rule.timeout).date() if known else date.min
 
 
-def _count(judged: DataFrame, found: Mapping[Any, Inspection]) -> int:
+def _count(judged: DataFrame, inspections: Mapping[Any, Inspection]) -> int:
     """Count what was judged, in one scan; return the number of violations."""
     is_late = F.to_date("timestamp") < F.col("first_updated_at")
     counts = (
@@ -123,10 +123,10 @@ def _count(judged: DataFrame, found: Mapping[Any, Inspection]) -> int:
     )
     for row in counts:
         if row["day"]:
-            found[row["day"]].rows_accepted += row["rows"]
-            found[row["day"]].rows_late += row["late"]
+            inspections[row["day"]].rows_accepted += row["rows"]
+            inspections[row["day"]].rows_late += row["late"]
         else:
-            for inspection in found.values():
+            for inspection in inspections.values():
                 inspection.rows_judged = row["rows"]
     return sum(row["broken"] for row in counts)
 
@@ -140,7 +140,7 @@ def _offending(judged: DataFrame) -> DataFrame:
     )
 
 
-def _show(offending: DataFrame, found: Mapping[Any, Inspection]) -> None:
+def _show(offending: DataFrame, inspections: Mapping[Any, Inspection]) -> None:
     """Add the number of offending rows of each day, and some examples."""
     of_a_kind = Window.partitionBy("day", "violation")
     rows: list[Row] = (
@@ -151,6 +151,6 @@ def _show(offending: DataFrame, found: Mapping[Any, Inspection]) -> None:
         .collect()
     )
     for row in rows:
-        inspection = found[row["day"]]
+        inspection = inspections[row["day"]]
         inspection.broken[row["violation"]] = row["rows"]
         inspection.examples.setdefault(row["violation"], []).append({name: row[name] for name in ROW_COLUMNS})

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake import raw
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import Lake, LakeError, count_days
+from sessions_assets.lake.lake import DAYS_LATE, Lake, LakeError, count_days
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.spark import create
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
@@ -52,7 +52,7 @@ class LandPlan:
 
 @dataclass(frozen=True)
 class Delivered:
-    """The batches of a plan as they lie in the landing.
+    """The batches of a plan, as they are in the landing.
 
     Attributes:
         rows: those of the fresh batches, typed and judged as `rule.events.typed` returns them, not yet counted; None
@@ -77,7 +77,7 @@ def land(
     Raises:
         DeliveryError: no day has a batch, or a batch cannot be taken; raw_events is as it was then.
         ClosedDayError: a day has expired; nothing is changed then (R21).
-        LakeError: a file changed while it was read; landing the day again mends it.
+        LakeError: a file changed while it was read, or another run landed the day; landing it again mends it.
     """
     plan = plan_land(lake, landing, days, lateness_days)
     return commit(spark, lake, plan, compute(spark, landing, plan))
@@ -90,18 +90,18 @@ def plan_land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days:
         DeliveryError: no day has a batch, or a batch cannot be taken by its name or folder.
         ClosedDayError: a day has expired (R21).
     """
-    found = landing.find(days)
-    if not found:
+    batches = landing.find(days)
+    if not batches:
         raise DeliveryError(landing.missing(days[0]))
-    entries = lake.ledger.open_entries(found)
+    entries = lake.ledger.open_entries(batches)
     raw_events, raw_quarantine = lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE)
-    unchanged = _unchanged(found, entries, lateness_days, raw_events, raw_quarantine)
-    fresh = {day: delivery for day, delivery in found.items() if day not in unchanged}
+    unchanged = _unchanged(batches, entries, lateness_days, raw_events, raw_quarantine)
+    fresh = {day: batch for day, batch in batches.items() if day not in unchanged}
     return LandPlan(unchanged, fresh, lateness_days, raw_events, raw_quarantine)
 
 
 def _unchanged(
-    found: Mapping[date, Delivery],
+    batches: Mapping[date, Delivery],
     entries: Mapping[date, Entry],
     lateness_days: int,
     raw_events: Snapshot | None,
@@ -113,13 +113,13 @@ def _unchanged(
         for day, entry in entries.items()
         if entry.landed_at
         and (entry.fingerprint, entry.lateness_days, entry.code)
-        == (found[day].fingerprint, lateness_days, code_version())
+        == (batches[day].fingerprint, lateness_days, code_version())
     }
     accepted, refused = _count_rows(raw_events, same), _count_rows(raw_quarantine, same)
     whole = [day for day, e in same.items() if (accepted[day], refused[day]) == (e.rows_accepted, e.rows_quarantined)]
     if whole:
-        LOGGER.info("landed already: %s", ", ".join(found[day].source for day in whole))
-    return {day: found[day] for day in whole}
+        LOGGER.info("landed already: %s", ", ".join(batches[day].source for day in whole))
+    return {day: batches[day] for day in whole}
 
 
 def _count_rows(table: Snapshot | None, days: Collection[date]) -> dict[date, int]:
@@ -165,6 +165,7 @@ def commit(spark: SparkSession, lake: Lake, plan: LandPlan, delivered: Delivered
     """Write the rows of the fresh batches and note in the ledger that they have landed; count all batches.
 
     Raises:
+        ClosedDayError: a day has expired since the plan; nothing is changed then (R21).
         DeliveryError: a file cannot be read; raw_events and the ledger are as they were then.
         LakeError: a file changed while it was read, or another run lands one of these days.
     """
@@ -220,7 +221,7 @@ def _landed_days(
 ) -> dict[date, LandedDay]:
     """Count what the tables hold of each day: events by how late they are, refused rows by their reason."""
     batches = {**plan.unchanged, **plan.fresh}
-    accepted = _count_by(raw_events, batches, f"{ARRIVAL_DAY} - CAST(timestamp AS DATE)")
+    accepted = _count_by(raw_events, batches, DAYS_LATE)
     refused = _count_by(raw_quarantine, batches, "reason")
     return {
         day: LandedDay(batches[day].source, delivered.additional_columns[day], refused[day], accepted[day])
@@ -229,10 +230,10 @@ def _landed_days(
 
 
 def _count_by(table: Snapshot | None, days: Collection[date], kind: str) -> dict[date, dict[Any, int]]:
-    found: dict[date, dict[Any, int]] = {day: {} for day in days}
+    counts: dict[date, dict[Any, int]] = {day: {} for day in days}
     for day, value, rows in count_days(table, days, kind) if table else []:
-        found[day][value] = rows
-    return found
+        counts[day][value] = rows
+    return counts
 
 
 def _check_kept(landed: Mapping[date, LandedDay], delivered: int, refused: int) -> None:
@@ -242,8 +243,8 @@ def _check_kept(landed: Mapping[date, LandedDay], delivered: int, refused: int) 
     if (accepted + refused, quarantined) != (delivered, refused):
         raise LakeError(
             f"{', '.join(day.source for day in landed.values())}: {delivered} rows were delivered and {refused} of "
-            f"them refused, but {accepted} events and {quarantined} refused rows were kept: a file changed meanwhile? "
-            "Materialize it again"
+            f"them refused, but {accepted} events and {quarantined} refused rows were kept: has a file changed, or has "
+            "another run landed it meanwhile? Materialize it again"
         )
 
 

@@ -50,13 +50,13 @@ class Preview:
 
 
 def preview(spark: SparkSession, lake: Lake, landing: Landing, plan: land.LandPlan, rule: SessionRule) -> Preview:
-    """Compute what landing and applying the batches of a plan, as they lie in the landing now, would change.
+    """Compute what landing and applying the batches of a plan, as they are in the landing now, would change.
 
     Raises:
         DeliveryError: a batch cannot be taken.
         LakeError: ods_sessions was built under another rule (R22).
     """
-    # What has landed already is read again: the preview is of the batches as they lie there.
+    # What has landed already is read again: the preview is of the files that are in the landing.
     batches = {**plan.unchanged, **plan.fresh}
     rows, _ = land.read_batches(spark, landing, batches, plan.lateness_days)
     sessions = lake.find(ODS_SESSIONS)
