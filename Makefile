@@ -9,7 +9,7 @@ LOCK_FLAGS ?=
 # seed each time.
 HISTORIES ?=
 SEED ?=
-# `make test-stack SCREENSHOTS=sessions_assets_tests/screenshots` takes the pictures of the README anew.
+# `make test-stack SCREENSHOTS=sessions_assets_tests/screenshots` takes the pictures of docs/operations.md again.
 SCREENSHOTS ?=
 # `make bench` measures so many days of so many events, so often.
 DAYS ?= 30
@@ -80,7 +80,7 @@ lint: setup-dev ## ruff, format, imports, types, images
 	$(BIN)/mypy -p tools
 	$(BIN)/hadolint .docker/Dockerfile .docker/minio.Dockerfile
 
-lock: setup-dev ## write requirements*.txt anew from pyproject.toml
+lock: setup-dev ## write requirements*.txt again from pyproject.toml
 	$(COMPILE) -o requirements.txt pyproject.toml
 	$(COMPILE) -o requirements-dev.txt -c requirements.txt --group dev pyproject.toml
 
@@ -98,7 +98,7 @@ clean: ## remove .venv, jars, lake, Dagster's runs, caches
 	rm -rf $(VENV) lake spark-warehouse .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	rm -rf $(TOOLS) jars/*.jsa jars/*.jar jars/.fetch-* jars/s3/*.jar jars/s3/.fetch-* jars/delta/*.jar jars/delta/.fetch-*
 	find .dagster_home -mindepth 1 ! -name dagster.yaml -delete
-	find sessions_assets sessions_assets_tests jars -name __pycache__ -exec rm -rf {} +
+	find sessions_assets sessions_assets_tests tools benchmarks -name __pycache__ -exec rm -rf {} +
 
 # Each stamp says what its environment was made from; a changed list installs again.
 $(VENV)/.runtime: requirements.txt | $(BIN)/python

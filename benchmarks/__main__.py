@@ -51,10 +51,10 @@ def _arguments() -> argparse.Namespace:
 def _count_differing(folder: Path, runs: dict[str, list[Run]]) -> None:
     """Add to the last run of each way that changes a table how many rows became others: its table is still there."""
     for name in (OURS, AGAIN, FIXED_WINDOW):
-        place = folder / name
-        place.mkdir()
+        own_folder = folder / name
+        own_folder.mkdir()
         last, table = runs[name][-1], folder / "results" / name / "ods_sessions"
-        last["counted"]["rows that differ"] = rows_that_differ(table, last["read_version"], place)
+        last["counted"]["rows that differ"] = rows_that_differ(table, last["read_version"], own_folder)
 
 
 if __name__ == "__main__":

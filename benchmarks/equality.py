@@ -27,7 +27,7 @@ def check(folder: Path, names: Iterable[str]) -> None:
     """Compare the tables of these rivals below FOLDER/results with DuckDB's, and some users with the reference.
 
     Raises:
-        SystemExit: rows differ; says how many.
+        SystemExit: rows differ; the message states how many.
     """
     with limited_duckdb(folder) as connection:
         rows = _check_same(connection, folder, DUCKDB, names)
@@ -39,7 +39,7 @@ def check_same(folder: Path, base: str, names: Iterable[str]) -> None:
     """Compare the tables of these ways below FOLDER/results with that of another one.
 
     Raises:
-        SystemExit: rows differ; says how many.
+        SystemExit: rows differ; the message states how many.
     """
     with limited_duckdb(folder) as connection:
         rows = _check_same(connection, folder, base, names)
@@ -47,7 +47,7 @@ def check_same(folder: Path, base: str, names: Iterable[str]) -> None:
 
 
 def _check_same(connection: duckdb.DuckDBPyConnection, folder: Path, base: str, names: Iterable[str]) -> int:
-    """Compare tables; give the number of rows that each has."""
+    """Compare tables; return the number of rows that each has."""
     base_rows = _rows_of(folder, base)
     sums = _sums(connection, base_rows)
     for name in names:
@@ -61,13 +61,13 @@ def _check_same(connection: duckdb.DuckDBPyConnection, folder: Path, base: str, 
 
 def _rows_of(folder: Path, name: str) -> str:
     """Return a query for the rows of a rival's table."""
-    place = folder / "results" / name
-    for table in (place / "ods_sessions", place):
+    results = folder / "results" / name
+    for table in (results / "ods_sessions", results):
         if (table / "_delta_log").is_dir():
             file = folder / f"{name}.parquet"
             export(table, file)
             return f"SELECT {_COLUMNS} FROM read_parquet('{file}')"
-    return f"SELECT {_COLUMNS} FROM read_parquet('{place}')"
+    return f"SELECT {_COLUMNS} FROM read_parquet('{results}')"
 
 
 def _sums(connection: duckdb.DuckDBPyConnection, rows: str) -> list[tuple[date, tuple[int, int, int]]]:
@@ -86,7 +86,7 @@ def _differences(connection: duckdb.DuckDBPyConnection, base: str, other: str, d
 
 
 def _check_reference(connection: duckdb.DuckDBPyConnection, folder: Path, base: str) -> int:
-    """Compute the rows of some users in plain Python, and compare them with those of DuckDB; give their number."""
+    """Compute the rows of some users in plain Python, and compare them with those of DuckDB; return their number."""
     chosen = "WHERE user_id IN ({})".format(", ".join(f"'u{number}'" for number in range(_CHECKED_USERS)))
     stored = connection.execute(f"SELECT * FROM ({base}) {chosen}").fetchall()
     delivered: dict[tuple[str, str], dict[date, list[Event]]] = {}
@@ -102,5 +102,5 @@ def _check_reference(connection: duckdb.DuckDBPyConnection, folder: Path, base: 
     return len(plain)
 
 
-def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - datetime(1970, 1, 1)) // (datetime.resolution)  # noqa: DTZ001 - UTC
+def _micros(time: datetime | None) -> int | None:
+    return None if time is None else (time - datetime(1970, 1, 1)) // (datetime.resolution)  # noqa: DTZ001 - UTC

@@ -18,7 +18,7 @@ def floor(batch: Path, gone: Path, came: Path, written: Path) -> dict[str, float
         came: the rows that stand there now.
         written: where those are written to.
     """
-    rows = pq.read_table(came)  # untimed: whoever computed them has them
+    rows = pq.read_table(came)  # untimed: the program that computed them has them
     found: dict[str, float] = {"rows read": 0, "rows written": rows.num_rows}
     started = time.perf_counter()
     for name, file in (("read the batch", batch), ("read stored rows", gone)):

@@ -1,4 +1,4 @@
-"""The ground that is measured on: a session of the project's own resource, a lake in a folder, and its daily work.
+"""What every measurement uses: the Spark session of the project (`lake.spark`), a lake in a folder, and its daily work.
 
 FOLDER holds `landing`, the batches; `history`, a lake to start from, if the work has one; and what the work makes.
 """

@@ -75,11 +75,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measured(way: str, folder: Path) -> Measured:
-    place = folder / "results" / way
-    if place.is_dir():
-        shutil.rmtree(place)
-    shutil.copytree(folder / "history", place)
-    lake = Lake(session(), str(place), commit=ROWS if way == _OWN else MERGE)
+    target = folder / "results" / way
+    if target.is_dir():
+        shutil.rmtree(target)
+    shutil.copytree(folder / "history", target)
+    lake = Lake(session(), str(target), commit=ROWS if way == _OWN else MERGE)
     table = f"delta.`{lake.path(ODS_SESSIONS)}`"
     lake.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableDeletionVectors' = '{way != _COPIES}')")
     commit = ods.commit_changes = MeasuredCommit(lake)  # type: ignore[assignment]

@@ -131,8 +131,8 @@ def _of_scans(store: Any, before: set[int]) -> dict[str, float]:  # noqa: ANN401
 
 def _kind(scan: str) -> str:
     """Return the name of the table that a scan reads, by the folder in its description."""
-    place = re.search(r"Location: [^\[]*\[([^\]]*)\]", scan)
-    folders = place[1].split("/") if place else []
+    location = re.search(r"Location: [^\[]*\[([^\]]*)\]", scan)
+    folders = location[1].split("/") if location else []
     return next((name for name in _KINDS if name in folders), "others")
 
 

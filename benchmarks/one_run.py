@@ -11,22 +11,22 @@ from pathlib import Path
 
 from benchmarks.lakes import LATENESS_DAYS, days_of, land_and_apply, session, warm_up
 from benchmarks.rivals import measured_lake
-from sessions_assets.settings import DRIVER_MEMORY
+from sessions_assets.lake.spark import DRIVER_MEMORY
 from sessions_assets_tests.lakes import Lake
 
 
 def main() -> None:
     """Measure the run."""
     arguments = _arguments()
-    history, place = arguments.folder / "history", arguments.folder / "lake"
-    if place.is_dir():
-        shutil.rmtree(place)
+    history, lake_folder = arguments.folder / "history", arguments.folder / "lake"
+    if lake_folder.is_dir():
+        shutil.rmtree(lake_folder)
     if history.is_dir():
-        shutil.copytree(history, place)
+        shutil.copytree(history, lake_folder)
     spark = session(arguments.driver_memory)
     if arguments.warm:
         warm_up(spark)
-    lake, days = Lake(spark, str(place)), days_of(arguments.folder)[-arguments.last :]
+    lake, days = Lake(spark, str(lake_folder)), days_of(arguments.folder)[-arguments.last :]
     found = measured_lake(lake, lambda: land_and_apply(lake, arguments.folder, days, arguments.lateness))
     print(found.as_json(), flush=True)
 

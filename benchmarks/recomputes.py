@@ -1,4 +1,4 @@
-"""The ways that compute the whole history anew, in DuckDB, Polars and Spark, and the rule in the SQL that two share."""
+"""Full recomputes of the whole history in DuckDB, Polars and Spark, and the rule in the SQL that two of them share."""
 
 from datetime import timedelta
 from pathlib import Path

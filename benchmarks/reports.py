@@ -28,13 +28,13 @@ def name_of(days: int, events: int) -> str:
 def write(output: Path, shape: Shape, seed: int, runs: Runs, floor: Mapping[str, float]) -> None:
     """Write all of it, and print the tables."""
     output.mkdir(parents=True, exist_ok=True)
-    place = output / name_of(shape.days, shape.events_per_day)
+    path = output / name_of(shape.days, shape.events_per_day)
     stored = {"shape": asdict(shape), "seed": seed, "machine": machine(), "floor": dict(floor), "runs": dict(runs)}
-    place.with_suffix(".json").write_text(json.dumps(stored, indent=1))
+    path.with_suffix(".json").write_text(json.dumps(stored, indent=1))
     text = "\n".join([*_heading(shape, floor), "", *_seconds(runs), "", *_counts(runs), ""])
-    place.with_suffix(".md").write_text(text)
+    path.with_suffix(".md").write_text(text)
     print(text)
-    _plot(place.with_suffix(".png"), {name: median_wall(found) for name, found in runs.items()}, shape)
+    _plot(path.with_suffix(".png"), {name: median_wall(found) for name, found in runs.items()}, shape)
 
 
 def machine() -> str:

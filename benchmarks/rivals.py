@@ -41,7 +41,7 @@ def by_ours_again(folder: Path, output: Path) -> Measured:
 def by_fixed_window(folder: Path, output: Path) -> Measured:
     """Land the last day, and recompute and MERGE the whole window."""
     lake = _from_history(folder, output)
-    # Such a job knows no deletion vectors: files with a changed row are written anew.
+    # Such a job knows no deletion vectors: files with a changed row are written again.
     off = "SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'false')"
     lake.spark.sql(f"ALTER TABLE delta.`{lake.path(ODS_SESSIONS)}` {off}")
 

@@ -1,7 +1,7 @@
 """What is done to reach the number of a goal: the data made, the processes started, the numbers put together.
 
-Each scenario gets what was asked for and an empty folder, and gives its number with what stands behind it. A size that
-was not asked for is the one of the goal.
+Each scenario gets what was asked for and an empty folder, and returns its number with the numbers behind it. A size
+that was not asked for is the one of the goal.
 """
 
 import json
@@ -30,7 +30,7 @@ class Asked:
         events: of each day.
         days: of the comparison of all rivals whose runs are read.
         history: days of the long history; the short one has a tenth.
-        repeats: of whatever is compared by its median.
+        repeats: of each command that is compared by its median.
         seed: of the events.
         driver_memory: of the day that is too large for the default.
         output: where the comparison of all rivals has left its runs.
@@ -100,11 +100,11 @@ def history_length(asked: Asked, folder: Path) -> Found:
     (short / "landing").mkdir(parents=True)
     for day in days_of(long)[-(asked.history // 10 + 3) :]:
         os.link(long / "landing" / f"{day}.parquet", short / "landing" / f"{day}.parquet")
-    for place in (short, long):
-        run("benchmarks.history", place, "--in-ranges-of", 20)
+    for data_folder in (short, long):
+        run("benchmarks.history", data_folder, "--in-ranges-of", 20)
     neglected = _compare(asked, {"short": short, "long": long}, "benchmarks.rivals", "ours")
-    for place in (short, long):
-        run("benchmarks.history", place, "--upkeep")
+    for data_folder in (short, long):
+        run("benchmarks.history", data_folder, "--upkeep")
     kept = _compare(asked, {"short": short, "long": long}, "benchmarks.rivals", "ours")
     details = {"no upkeep ever": neglected | {"ratio": neglected["long"] / neglected["short"]}, "upkeep": kept}
     return Found(kept["long"] / kept["short"], details)
@@ -126,11 +126,13 @@ def catch_up(asked: Asked, folder: Path) -> Found:
 
 def skew(asked: Asked, folder: Path) -> Found:
     """Measure a day in which one key has a fifth of all events, after six such days, and the same without that key."""
-    places = {"skewed": folder / "skewed", "even": folder / "even"}
-    for name, place in places.items():
+    folders = {"skewed": folder / "skewed", "even": folder / "even"}
+    for name, data_folder in folders.items():
         share = 0.2 if name == "skewed" else 0.0
-        _with_history(place, _shape(asked, 7, skew=share, in_microseconds=True), asked.seed)
-    commands = {name: ["benchmarks.one_run", place, "--last", 1, "--warm"] for name, place in places.items()}
+        _with_history(data_folder, _shape(asked, 7, skew=share, in_microseconds=True), asked.seed)
+    commands = {
+        name: ["benchmarks.one_run", data_folder, "--last", 1, "--warm"] for name, data_folder in folders.items()
+    }
     runs = run_in_turn(asked.repeats, commands)
     seconds = {name: median_wall(found) for name, found in runs.items()}
     return Found(seconds["skewed"] / seconds["even"], seconds | _counted(runs, "rows written", "MB spilled"))
@@ -140,14 +142,14 @@ def _shape(asked: Asked, days: int, **others: Any) -> Shape:  # noqa: ANN401 - f
     return Shape(days=days, events_per_day=asked.events, users=max(asked.events // 20, 50), **others)
 
 
-def _with_history(place: Path, shape: Shape, seed: int) -> None:
+def _with_history(data_folder: Path, shape: Shape, seed: int) -> None:
     """Write batches, and apply all but the last one, day by day."""
-    write_batches(place / "landing", shape, seed)
-    run("benchmarks.history", place, "--keep", 1, "--in-ranges-of", 1)
+    write_batches(data_folder / "landing", shape, seed)
+    run("benchmarks.history", data_folder, "--keep", 1, "--in-ranges-of", 1)
 
 
-def _compare(asked: Asked, places: dict[str, Path], *command: str) -> dict[str, Any]:
-    runs = run_in_turn(asked.repeats, {name: [*command, place] for name, place in places.items()})
+def _compare(asked: Asked, folders: dict[str, Path], *command: str) -> dict[str, Any]:
+    runs = run_in_turn(asked.repeats, {name: [*command, data_folder] for name, data_folder in folders.items()})
     seconds = {name: median_wall(found) for name, found in runs.items()}
     return seconds | _counted(runs, "files in the table")
 

@@ -1,7 +1,7 @@
 """The stack of docker-compose.yml as processes of this machine: commands, environment and health checks are the file's.
 
 No container engine is needed. What a container would give is replaced: hosts are this machine, ports are free ones,
-folders lie below one folder, and programs come from the environment that runs the tests or from `.tools`. Only the
+folders are below one folder, and programs come from the environment that runs the tests or from `.tools`. Only the
 pauses of Dagster's daemon are shorter than those of the file, and Java compiles in one stage.
 """
 
@@ -56,7 +56,7 @@ SECRETS = {
     "MINIO_ROOT_PASSWORD": "minio-5f0c9d",
     "POSTGRES_PASSWORD": "postgres-5f0c9d",
 }
-"""What nobody may see of the stack under test."""
+"""The secrets that no page or log of the stack under test may show."""
 KEYS = {"AWS_ACCESS_KEY_ID": SECRETS["MINIO_ROOT_USER"], "AWS_SECRET_ACCESS_KEY": SECRETS["MINIO_ROOT_PASSWORD"]}
 
 
@@ -88,7 +88,7 @@ class Composed(Operator):
     # --- What a container would be
 
     def _here(self, text: str) -> str:
-        """Give a text of the file as it must be on this machine."""
+        """Return a text of the file with the folders, hosts and ports of this machine."""
         text = text.replace(HOME, str(self.home)).replace("/data", str(self.folder / "minio"))
         text = text.replace("/tmp/work", str(self.folder / "work"))  # noqa: S108 - a folder of the image
         hosts = "|".join(map(re.escape, sorted(self.services, key=len, reverse=True)))
@@ -99,7 +99,7 @@ class Composed(Operator):
         return re.sub(rf"\b({'|'.join(self.ports)})\b", lambda found: str(self.ports[found[0]]), text)
 
     def environment_of(self, service: str) -> dict[str, str]:
-        """Give the environment of a service; nothing of this process's but what finds programs."""
+        """Return the environment of a service; from this process only what is needed to find programs."""
         given = self.services[service].get("environment", {})
         path = [str(Path(sys.executable).parent), str(PROJECT / ".tools"), *_postgres_programs(), os.defpath]
         inherited = FOR_TINY_DATA | {
@@ -110,7 +110,7 @@ class Composed(Operator):
         return inherited | {"PATH": os.pathsep.join(path), "PYTHONPATH": str(PROJECT), **own}
 
     def command_of(self, service: str) -> list[str]:
-        """Give the command of a service."""
+        """Return the command of a service."""
         if service == "postgres":
             return self._postgres()
         command = self.services[service]["command"]
@@ -235,7 +235,7 @@ class Composed(Operator):
         return {*self._running}
 
     def log_of(self, name: str) -> str:
-        """Give what a process has said."""
+        """Return the output of a process."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
 

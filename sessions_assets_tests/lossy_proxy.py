@@ -1,6 +1,6 @@
 """An HTTP proxy in front of a real S3 store that loses the answers of chosen PUTs after the store has taken them.
 
-Whoever uses it must be another process: delta-rs holds Python's lock while it waits for an answer.
+Its client must be another process: delta-rs holds Python's lock while it waits for an answer.
 """
 
 import re

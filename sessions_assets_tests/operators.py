@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
 
 class Operator:
-    """Somebody in front of the UI.
+    """A user of the UI.
 
     Args:
         address: of the web server.
@@ -48,7 +48,7 @@ class Operator:
         self.address = address
 
     def serves_the_assets(self) -> bool | None:
-        """Tell whether the web server has the code location; None: not yet."""
+        """Return whether the web server has the code location; None: not yet."""
         try:
             found = self.ask("{ assetNodes { assetKey { path } } }")["assetNodes"]
         except requests.ConnectionError:
@@ -128,7 +128,7 @@ class Operator:
     # --- What an operator sees
 
     def runs(self, backfill: str | None = None) -> list[Run]:
-        """Give the runs, or those of a backfill, oldest first."""
+        """Return the runs, or those of a backfill, oldest first."""
         tags = [{"key": "dagster/backfill", "value": backfill}] if backfill else []
         answer = self.ask(
             "query($f: RunsFilter) { runsOrError(filter: $f) { ... on Runs { results { runId status tags { key value } "
@@ -160,7 +160,7 @@ class Operator:
         return wait_for(f"end of backfill {backfill}", look, seconds)
 
     def said(self, run: str) -> list[str]:
-        """Give the lines of the log of a run."""
+        """Return the lines of the log of a run."""
         answer = self.ask(
             "query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { "
             "... on LogMessageEvent { message level } } } } }",
@@ -169,7 +169,7 @@ class Operator:
         return [event["message"] for event in answer["logsForRun"]["events"] if event]
 
     def compute_log(self, run: str) -> str:
-        """Give what the process of a run, its JVM among it, wrote to standard error."""
+        """Return what the process of a run and its JVM wrote to standard error."""
         answer = self.ask(
             "query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { "
             "... on LogsCapturedEvent { fileKey } } } } }",
@@ -185,7 +185,7 @@ class Operator:
         return "\n".join(text or "" for text in answers)
 
     def days_by_state(self, asset: str, check: str | None = None) -> dict[str, list[tuple[str, str]]]:
-        """Give the spans of days in each state, of an asset or of one of its checks: what the UI colours."""
+        """Return the spans of days in each state, of an asset or of one of its checks: what the UI colours."""
         answer = self.ask(
             "query($k: [AssetKeyInput!]) { assetNodes(assetKeys: $k) { "
             "assetPartitionStatuses { ... on TimePartitionStatuses { ranges { status startKey endKey } } } "

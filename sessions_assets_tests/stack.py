@@ -24,7 +24,7 @@ FOR_TINY_DATA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}
 
 
 def free_port() -> int:
-    """Find a port that nobody uses now."""
+    """Find a port that is not in use now."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]

@@ -103,7 +103,7 @@ def frame(spark: SparkSession, rows: Iterable[tuple[Row, str]]) -> DataFrame:
 
 
 def changes_of(lake: Lake, step: Step, version: int) -> RowChanges:
-    """Give the changes of a step the row addresses of a version."""
+    """Return the changes of a step with the row addresses of a version."""
     kinds = dict(zip(_KIND_OF, step, strict=True))
     rows = frame(lake.spark, [(found, kind) for kind, those in kinds.items() for found in those])
     stored = with_row_addresses(lake.read(ODS_SESSIONS, version)).select(*IDENTITY_COLUMNS, "row_address")

@@ -127,7 +127,7 @@ def test_the_plan_has_one_shuffle_of_rows_and_one_sort(one_more_day: OneMoreDay)
 
 
 def test_a_longer_history_costs_nothing(costs: Costs, one_more_day: OneMoreDay) -> None:
-    """What lies before the oldest event of the batch is not read; Delta's log knows a few files more."""
+    """Rows before the oldest event of the batch are not read; Delta's log knows a few files more."""
     short, long = one_more_day_of(costs.after(DAYS[5:12]), costs).applied, one_more_day.applied
     assert long["MB of the table"] > 1.1 * short["MB of the table"]
     for counted in ("spark jobs", "stages", "rows written"):
@@ -149,7 +149,7 @@ def test_a_day_that_is_held_writes_nothing_and_is_only_counted(costs: Costs, lon
 
 
 def test_a_day_finds_the_classes_of_the_day_before(costs: Costs, long_lake: Lake) -> None:
-    """Of what Spark compiles for the queries of a day only that which has the day in it is compiled anew."""
+    """Of what Spark compiles for the queries of a day only the code that contains the day is compiled again."""
     lake = costs.copy(long_lake, "compiled")
 
     def one(day: date) -> None:

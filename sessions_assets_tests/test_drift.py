@@ -124,7 +124,7 @@ def test_parquet_types_that_drift(name: str, drifted: Lake) -> None:
 
 
 def test_a_plain_number_is_no_timestamp(drifted: Lake) -> None:
-    """Nobody says whether it counts seconds, milliseconds or microseconds."""
+    """Its unit is not stated: seconds, milliseconds or microseconds."""
     arrival = day(len(TEXT) + len(PARQUET))
     assert raw_rows(drifted, arrival) == []
     assert [reason for reason, _ in quarantined(drifted, arrival)] == ["unparsable_timestamp"]

@@ -50,7 +50,7 @@ class Jars:
 
     @property
     def content(self) -> dict[str, bytes]:
-        """All that lies there beside the two files from git."""
+        """Return the files of the folder beside the two from git."""
         given = {"SHA256SUMS"}
         return {path.name: path.read_bytes() for path in self.folder.iterdir() if path.name not in given}
 

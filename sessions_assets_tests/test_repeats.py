@@ -154,7 +154,7 @@ def test_what_other_code_has_applied_is_applied_again(
 
 
 def test_a_day_that_lands_anew_while_it_is_applied_is_read_as_it_was(applied: Lake, tmp_path: Path) -> None:
-    """The new batch has an event that is stored and lies before all that the old one can touch."""
+    """The new batch has an event that is stored and is before all that the old one can touch."""
     write_batches(tmp_path / "landing", {day(2): [event("b", "13:00", 2)]})
     land(applied.spark, applied, Landing(str(tmp_path / "landing")), [day(2)], 5)
     plan = plan_apply(applied, [day(2)], RULE)

@@ -37,7 +37,7 @@ def stored(stack: Stack) -> list[Row]:
 
 
 def expected(stack: Stack) -> list[Row]:
-    """Give what the rule says of all accepted rows of raw_events (R18)."""
+    """Return the table that the rule makes of all accepted rows of raw_events (R18)."""
     by_key: dict[tuple[str, str], dict[date, list[Event]]] = {}
     for *event, arrival in query(stack.lake / "raw_events", "SELECT * FROM found"):
         row = Event(*event)  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ class Screen:
 
 
 def moved_batches() -> dict[date, list[Event]]:
-    """Give the events of the sample as events of the last two weeks, without those that are planted to be refused."""
+    """Return the events of the sample moved to the last two weeks, without those that are planted to be refused."""
     batches: dict[date, list[Event]] = {}
     for arrival, lines in deliveries().items():
         rows = [line for line in lines if isinstance(line, Delivered) and re.fullmatch(r"\d{4}-.*:.*", line.timestamp)]
@@ -80,7 +80,7 @@ def moved_batches() -> dict[date, list[Event]]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that has applied all days but today's, in one run; today's batch lies in the landing."""
+    """A stack that has applied all days but today's, in one run; today's batch is in the landing."""
     folder = tmp_path_factory.mktemp("browser")
     with Stack(folder, SESSIONS_FIRST_DAY=f"{moved(FIRST)}").running() as running:
         write_batches(running.landing, moved_batches())

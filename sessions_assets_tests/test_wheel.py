@@ -18,7 +18,7 @@ print(json.dumps({"file": definitions.__file__, "keys": [key.to_user_string() fo
 
 
 def _python(*arguments: str | Path, cwd: Path, path: Path | None = None) -> str:
-    """Run Python in a folder, with one more folder to import from, and give what it prints."""
+    """Run Python in a folder, with one more folder to import from, and return what it prints."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if path is not None:
         environment["PYTHONPATH"] = str(path)

@@ -22,9 +22,8 @@ from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.spark import read
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_QUARANTINE
-from sessions_assets.settings import Settings
+from sessions_assets.settings import FIRST_SAMPLE_DAY, Settings
 
-FIRST_DAY = date(2025, 3, 10)
 LAST_DAY = date(2025, 3, 23)
 # The batch of the next day contains an action of user 1 that is three days late and joins two sessions.
 LAST_DAY_BEFORE = date(2025, 3, 17)
@@ -128,9 +127,9 @@ def main() -> None:
         lake: Lake = resources["lake"].open()  # type: ignore[attr-defined]
         if lake.ledger.entries([LAST_DAY]):
             print("the lake already contains the sample days: running them again, which changes nothing")
-            show_days(materialize(definitions, FIRST_DAY, LAST_DAY))
+            show_days(materialize(definitions, FIRST_SAMPLE_DAY, LAST_DAY))
         else:
-            show_days(materialize(definitions, FIRST_DAY, LAST_DAY_BEFORE))
+            show_days(materialize(definitions, FIRST_SAMPLE_DAY, LAST_DAY_BEFORE))
             show_days(materialize(definitions, LAST_DAY_BEFORE + timedelta(days=1), LAST_DAY))
         spark = resources["pyspark"].spark_session  # type: ignore[attr-defined]
         ods_before = read(spark, lake.snapshot(ODS_SESSIONS, VERSION_BEFORE))

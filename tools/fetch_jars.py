@@ -1,8 +1,8 @@
-"""Fetch the jars of an `ivy.xml` into its folder, and keep only what `SHA256SUMS` beside it vouches for.
+"""Fetch the jars of an `ivy.xml` into its folder, and keep only the jars that `SHA256SUMS` beside it lists.
 
 `python tools/fetch_jars.py` for the folder `jars`, `python tools/fetch_jars.py s3` for its folder `s3`. It needs
-Java, and the Python that has pyspark: the Ivy that pyspark brings does the download. When every jar is there and right
-it does nothing, so it may be run before every use.
+Java, and the Python that has pyspark: the Ivy that pyspark brings does the download. When every jar is there with its
+checksum it does nothing, so it may be run before every use.
 
 A Scala source in the folder, or in its folder `delta`, becomes a jar too: the compiler that Spark brings compiles it
 against the jars that were fetched, so that a source that does not fit them fails here, and not in a run.
@@ -25,11 +25,11 @@ TELLING = re.compile(r"module not found|\[FAILED|download failed|access error|Ex
 
 
 class FetchError(Exception):
-    """The jars could not be made right; the message says why in one line."""
+    """The folder could not be brought to its list; the message states the reason in one line."""
 
 
 def main() -> None:
-    """Make the jars of the folder right, or say in one line why that failed and exit with 1."""
+    """Fetch and compile the jars of the folder, or exit with 1 and the reason in one line."""
     try:
         print(update(FOLDER.joinpath(*sys.argv[1:])))
     except FetchError as error:
@@ -63,7 +63,7 @@ def update(folder: Path) -> str:
 
 
 def _fetch(folder: Path, sums: dict[str, str]) -> None:
-    # Beside their place, so that each moves there in one step: an interrupted fetch leaves no half jar.
+    # In the same folder, so that each jar is moved in one step: an interrupted fetch leaves no incomplete jar.
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as temporary:
         fetched = Path(temporary, "jars")
         _run_ivy(_ivy_command(folder / "ivy.xml"), Path(temporary))
@@ -122,7 +122,7 @@ def _remove_what_is_not_listed(folder: Path, sums: dict[str, str]) -> None:
 
 
 def _ivy_command(ivy_file: Path) -> list[str]:
-    # A cache of its own: what lies damaged in the user's would come back at every try. Relative to where Ivy
+    # A cache of its own: a damaged file in the user's cache would come back at every try. Relative to where Ivy
     # runs: brackets in a folder's name would be read as part of the pattern.
     where = ["-ivy", str(ivy_file), "-cache", "cache", "-retrieve", "jars/[artifact]-[revision].[ext]"]
     return [_java(), "-jar", str(_ivy_jar()), *where, "-confs", "default", "-types", "jar"]
