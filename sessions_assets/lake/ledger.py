@@ -1,7 +1,7 @@
 """The ledger: which batch landed on which day, whether ods_sessions has applied it, and whether it has expired.
 
 One row a day, in the Delta table `deliveries`. It is read and written without Spark, in milliseconds, so that
-whoever only asks what was delivered starts no JVM. Must not know Dagster, batches' contents or the other tables.
+a caller that only asks what was delivered starts no JVM. Must not know Dagster, batches' contents or the other tables.
 Source of the rules: R20 (an empty batch has a row, a missing one has none), R21 (landed is not applied; a day whose
 raw rows may be gone is closed).
 """
@@ -121,7 +121,7 @@ class Ledger:
     def record_applied(self, entries: Collection[Entry], applied_by: str) -> None:
         """Note which commit of ods_sessions holds these batches: the last write of an application.
 
-        A day that has landed anew meanwhile stays unapplied.
+        A day that has landed again meanwhile stays unapplied.
         """
         applied = [replace(entry, applied_at=datetime.now(UTC), applied_by=applied_by) for entry in entries]
         condition = f"{_SAME_DAY} AND ledger.landed_at = entry.landed_at"
@@ -184,7 +184,7 @@ class Ledger:
         return self._try_to(write)
 
     def _try_to(self, write: Callable[[DeltaTable], _Answer]) -> _Answer:
-        # Taken out while it is in use: another thread opens the table anew, and so does a repetition.
+        # Taken out while it is in use: another thread opens the table again, and so does a repetition.
         table, self._last_used = self._last_used, None
         table = table or self._open() or self._create()
         answer = write(table)

@@ -130,7 +130,7 @@ def shuffle_partitions_for(spark: SparkSession, rows: int, *, is_planned_once: b
     Args:
         spark: whose settings change while the context lasts.
         rows: of the batch.
-        is_planned_once: for few rows, do not plan the rest of a query anew after each part of it; each time Delta
+        is_planned_once: for few rows, do not plan the rest of a query again after each part of it; each time Delta
             would list the files again.
     """
     usual = {name: spark.conf.get(name) for name in (_SHUFFLE_PARTITIONS, _ADAPTIVE)}

@@ -54,7 +54,7 @@ def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyPlan
     entries = lake.ledger.open_entries(days)
     if not entries:
         raise LakeError(f"no batch of {', '.join(map(str, days))} was delivered: materialize raw_events first")
-    # All queries read the same rows, though the day may be landed anew meanwhile; the ledger notices that at the end.
+    # All queries read the same rows, though the day may be landed again meanwhile; the ledger notices that at the end.
     raw_events = lake.find(RAW_EVENTS)
     _check_raw(raw_events, entries)
     # A rebuild that comes after this is noticed when the changes are committed.

@@ -4,7 +4,7 @@ A day that landed and was applied under the same version need not be done again.
 noted, or what is stored.
 
 It is a hash of the syntax trees of the modules that landing and applying import, directly or not. So a comment, a
-docstring or a line break changes nothing, and a change of logic in any of them makes each day land anew when it is
+docstring or a line break changes nothing, and a change of logic in any of them makes each day land again when it is
 asked for. The compiled Scala is not part of it: it writes the rows that were computed, and counts them.
 Another minor version of Python may write the same tree differently: then each day lands again once.
 """

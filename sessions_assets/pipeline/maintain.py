@@ -80,7 +80,7 @@ def compact(spark: SparkSession, lake: Lake, lateness_days: int) -> list[date]:
 
 
 def rebuild(spark: SparkSession, lake: Lake, rule: SessionRule) -> Rebuilt:
-    """Compute all sessions anew from the events of ods_sessions, under this rule, in one commit (R22).
+    """Recompute all sessions from the events of ods_sessions, under this rule, in one commit (R22).
 
     Raises:
         LakeError: there is no table, or another run writes it; it is as it was then.

@@ -45,7 +45,7 @@ VIOLATIONS = {
     DATE: "`pdate` is the UTC date of the event",
     MISSING: "every accepted event of the day is in the table",
     ARRIVAL: "`first_updated_at` is the first day whose batch holds the event",
-    RECOMPUTED: "the rule, computed anew from the events of these keys, gives the same sessions",
+    RECOMPUTED: "the rule, computed again from the events of these keys, gives the same sessions",
 }
 """The checks by name; each value states what holds when the check passes."""
 
