@@ -45,7 +45,7 @@ def test_a_comment_a_docstring_and_a_line_break_change_nothing(package: Path) ->
         ("lake/ods.py", 'F.col("pdate") >= first', 'F.col("pdate") > first'),
         ("lake/spark.py", '"spark.sql.session.timeZone": "UTC"', '"spark.sql.session.timeZone": "CET"'),
         ("pipeline/compute.py", " - plan.rule.timeout", ""),
-        ("pipeline/apply.py", "found[day] != entry.rows_accepted", "found[day] == entry.rows_accepted"),
+        ("pipeline/apply.py", "stored[day] != entry.rows_accepted", "stored[day] == entry.rows_accepted"),
         ("pipeline/land.py", "is_new = not any(", "is_new = any("),
     ],
 )

@@ -126,7 +126,7 @@ def test_the_check_for_arrival_names_the_step_that_is_missing(spark: SparkSessio
 
     assert "no batch of 2025-03-10 in" in failure()
     write_batches(landing, {day(0): [event("a", "10:00")]})
-    assert "lies in the landing as 2025-03-10.csv but has not landed" in failure()
+    assert "is in the landing as 2025-03-10.csv but has not landed" in failure()
     assert deployment.materialize(day(0), only=["raw_events"]).success
     assert "has landed but ods_sessions has not applied it" in failure()
     assert deployment.materialize(day(0), only=["ods_sessions"]).success

@@ -7,11 +7,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import ClassVar
 
+import dagster as dg
 import pytest
 
 from sessions_assets import storage
 from sessions_assets.dagster.resources import LakeResource, SparkResource
+from sessions_assets.definitions import build_definitions
+from sessions_assets.settings import Settings
 from sessions_assets.storage import LOCAL, Storage, StorageError
+from sessions_assets_tests.deployment import failure_of
 from sessions_assets_tests.stack import free_port
 
 MINIO = Storage("http://minio:9000", "eu-central-1")
@@ -143,3 +147,15 @@ def test_a_store_that_is_being_restarted_is_waited_for(monkeypatch: pytest.Monke
     monkeypatch.setattr(storage, "_PATIENCE_SECONDS", 20)
     with store(free_port(), 200, EMPTY, after=2) as endpoint:
         Storage(endpoint).check(ADDRESS)
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("job", ["expire_raw", "compact_sessions", "rebuild_sessions", "check_sessions"])
+def test_a_job_asks_the_store_before_it_starts_spark(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To start a JVM takes longer than to see that S3 does not answer."""
+    monkeypatch.setattr(storage, "_PATIENCE_SECONDS", 0)
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    definitions = build_definitions(Settings(lake=ADDRESS, s3_endpoint=endpoint))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
+    assert f"endpoint {endpoint} cannot be used" in failure_of(result)
