@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from sessions_assets.lake.ledger import ClosedDayError
+from sessions_assets.lake.ledger import ClosedDayError, closed_days
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import maintain
@@ -68,7 +68,9 @@ class Comparison:
         maintain.expire(self.lake.spark, self.lake, self.model.retention)
         maintain.compact(self.lake.spark, self.lake, LATENESS_DAYS)
         self.model.expire()
-        assert self.lake.ledger.closed() == {day for day in self.model.delivered if self.model.is_closed(day)}
+        assert closed_days(self.lake.ledger.entries()) == {
+            day for day in self.model.delivered if self.model.is_closed(day)
+        }
         held = {day for day, rows in self.lake.count_rows(RAW_EVENTS, self.model.delivered).items() if rows}
         assert held == {day for day, events in self.model.raw.items() if events}
         if applied := [day for day, entry in self.lake.ledger.entries().items() if entry.applied_at]:
