@@ -61,9 +61,8 @@ _FOR_TINY_DATA = {
     # The counts of test_costs.py are read from what Spark keeps of its newest jobs and stages: 1,000 by default.
     "spark.ui.retainedJobs": "100000",
     "spark.ui.retainedStages": "100000",
-    # The threads of the default collector would take the second core from the compiler, and what its second stage makes
-    # faster is never run often enough: without it the JVM takes little more than half the processor time.
-    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+    # The threads of the default collector would take the second core from the compiler.
+    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC",
 }
 
 
