@@ -8,7 +8,6 @@ from pyspark.sql import DataFrame, SparkSession
 from sessions_assets.lake import lake, raw
 from sessions_assets.lake.spark import create, read
 from sessions_assets.lake.tables import Table
-from sessions_assets.rule.events import ARRIVAL_DAY
 from sessions_assets.storage import LOCAL, Storage
 
 
@@ -33,8 +32,7 @@ class Lake(lake.Lake):
 
     def count_rows(self, table: Table, days: Collection[date]) -> dict[date, int]:
         """Count the rows of arrival days of a raw table; 0 if there is none."""
-        found = self.find(table)
-        return found.count_rows(ARRIVAL_DAY, days) if found else dict.fromkeys(days, 0)
+        return lake.count_rows(self.find(table), days)
 
     def read_days(self, table: Table, days: Collection[date]) -> DataFrame:
         """Read arrival days of a raw table."""

@@ -16,8 +16,8 @@ from sessions_assets.dagster.check_states import Evaluation, days_of_run, report
 from sessions_assets.dagster.metadata import rows_table
 from sessions_assets.dagster.resources import LakeResource, SessionRuleResource, SparkResource
 from sessions_assets.dagster.steps import step
-from sessions_assets.lake.lake import Lake
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
+from sessions_assets.lake.lake import Lake, count_rows
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.pipeline.audit import (
     CONSERVATION,
     LATE_SHARE,
@@ -31,7 +31,6 @@ from sessions_assets.pipeline.audit import (
     day_findings,
 )
 from sessions_assets.pipeline.inspections import Inspection, inspect, inspect_all
-from sessions_assets.rule.events import ARRIVAL_DAY
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
 from sessions_assets.settings import Settings
@@ -65,7 +64,8 @@ def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, limits: Limits) ->
             opened = lake.open()
             entries = opened.ledger.entries(asked)
             kept = [day for day in asked or entries if day not in entries or not entries[day].expired_at]
-            counts = RawCounts(_count_rows(opened, RAW_EVENTS, kept), _count_rows(opened, RAW_QUARANTINE, kept))
+            raw_events, raw_quarantine = opened.find(RAW_EVENTS), opened.find(RAW_QUARANTINE)
+            counts = RawCounts(count_rows(raw_events, kept), count_rows(raw_quarantine, kept))
         findings = [finding for day in kept for finding in batch_findings(day, entries.get(day), counts, limits)]
         yield from report(context, RAW_EVENTS.name, [_evaluation(finding) for finding in findings])
 
@@ -112,11 +112,6 @@ def _specs(asset: str, assertions: Mapping[str, str], days: dg.DailyPartitionsDe
             )
             for name, holds in assertions.items()
         ]  # fmt: skip
-
-
-def _count_rows(lake: Lake, table: Table, days: Sequence[date]) -> dict[date, int]:
-    snapshot = lake.find(table)
-    return snapshot.count_rows(ARRIVAL_DAY, days) if snapshot else {}
 
 
 def _inspected(

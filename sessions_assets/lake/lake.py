@@ -65,7 +65,11 @@ class Lake:
         return snapshot
 
 
-DAYS_LATE = f"{ARRIVAL_DAY} - CAST(timestamp AS DATE)"
+def _days_late(arrival: str) -> str:
+    return f"{arrival} - CAST(timestamp AS DATE)"
+
+
+DAYS_LATE = _days_late(ARRIVAL_DAY)
 """SQL for the days from the event date to the arrival, of rows of raw_events."""
 
 
@@ -94,14 +98,18 @@ def measure(table: Table, snapshot: Snapshot, days: Collection[date]) -> list[Me
     """Measure what raw_events or ods_sessions holds of arrival days, without Spark."""
     is_stored = table == ODS_SESSIONS
     day, is_empty = ("first_updated_at", "session_start IS NULL") if is_stored else (ARRIVAL_DAY, "false")
-    days_late = DAYS_LATE.replace(ARRIVAL_DAY, day)
     text = f"""
-        SELECT {day}, {days_late} AS days_late, count(*) AS rows,
+        SELECT {day}, {_days_late(day)} AS days_late, count(*) AS rows,
             approx_distinct(concat({", ' ', ".join(KEY_COLUMNS)})) AS keys, min(timestamp) AS first,
             {is_empty} AS is_empty
         FROM stored WHERE {day} IN ({literals(days)}) GROUP BY {day}, days_late, is_empty
     """  # noqa: S608 - our own words and dates
     return [Measured(*row) for row in snapshot.query(text)]
+
+
+def count_rows(raw_table: Snapshot | None, days: Collection[date]) -> dict[date, int]:
+    """Count the rows of arrival days by the log of raw_events or raw_quarantine; 0 where none are, or no table is."""
+    return raw_table.count_rows(ARRIVAL_DAY, days) if raw_table else dict.fromkeys(days, 0)
 
 
 def count_days(snapshot: Snapshot, days: Collection[date], kind: str) -> list[tuple[date, str | int, int]]:

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from sessions_assets.lake import ods, raw
 from sessions_assets.lake.commits import Committed, RowChanges
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import Lake, LakeError, measure
+from sessions_assets.lake.lake import Lake, LakeError, count_rows, measure
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.spark import create
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
@@ -24,7 +24,6 @@ from sessions_assets.pipeline.compute import ApplyPlan, Batch, Changes, compute
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.pipeline.results import ApplyResult
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
-from sessions_assets.rule.events import ARRIVAL_DAY
 from sessions_assets.rule.session_rule import SessionRule
 
 
@@ -66,7 +65,7 @@ def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyPlan
 
 
 def _check_raw(raw_events: Snapshot | None, entries: Mapping[date, Entry]) -> None:
-    stored = raw_events.count_rows(ARRIVAL_DAY, entries) if raw_events else dict.fromkeys(entries, 0)
+    stored = count_rows(raw_events, entries)
     for day, entry in entries.items():
         if entry.landed_at is None or stored[day] != entry.rows_accepted:
             landing = "was begun and has not ended" if entry.landed_at is None else f"had {entry.rows_accepted}"
@@ -146,7 +145,7 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
             made = ods.commit_changes(spark, sessions, changed, lake.commit)
             note(f"event dates {changed.first} to {changed.last}, version {made.version}")
     else:
-        made = Committed(sessions.version)
+        made = Committed(sessions.version, ods.commit_id(sessions) if plan.entries else None)
     if plan.entries:
         commit_id = made.txn_id or ods.commit_id(lake.snapshot(ODS_SESSIONS, made.version))
         lake.ledger.record_applied(plan.entries, _applied_by(commit_id))

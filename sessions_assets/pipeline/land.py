@@ -18,7 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake import raw
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import DAYS_LATE, Lake, LakeError, count_days
+from sessions_assets.lake.lake import DAYS_LATE, Lake, LakeError, count_days, count_rows
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.spark import create
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
@@ -28,7 +28,7 @@ from sessions_assets.landing.readers import read_rows
 from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.pipeline.results import LandedDay
-from sessions_assets.rule.events import ARRIVAL_DAY, typed
+from sessions_assets.rule.events import typed
 
 
 @dataclass(frozen=True)
@@ -115,15 +115,11 @@ def _unchanged(
         and (entry.fingerprint, entry.lateness_days, entry.code)
         == (batches[day].fingerprint, lateness_days, code_version())
     }
-    accepted, refused = _count_rows(raw_events, same), _count_rows(raw_quarantine, same)
+    accepted, refused = count_rows(raw_events, same), count_rows(raw_quarantine, same)
     whole = [day for day, e in same.items() if (accepted[day], refused[day]) == (e.rows_accepted, e.rows_quarantined)]
     if whole:
         LOGGER.info("landed already: %s", ", ".join(batches[day].source for day in whole))
     return {day: batches[day] for day in whole}
-
-
-def _count_rows(table: Snapshot | None, days: Collection[date]) -> dict[date, int]:
-    return table.count_rows(ARRIVAL_DAY, days) if table else dict.fromkeys(days, 0)
 
 
 def compute(spark: SparkSession, landing: Landing, plan: LandPlan) -> Delivered:
@@ -169,9 +165,8 @@ def commit(spark: SparkSession, lake: Lake, plan: LandPlan, delivered: Delivered
         DeliveryError: a file cannot be read; raw_events and the ledger are as they were then.
         LakeError: a file changed while it was read, or another run lands one of these days.
     """
-    raw_events, raw_quarantine = plan.raw_events, plan.raw_quarantine
     if delivered.rows is None:
-        return _landed_days(plan, delivered, raw_events, raw_quarantine)
+        return _landed_days(plan, delivered, plan.raw_events, plan.raw_quarantine)
     known = lake.ledger.begin([_entry(batch, plan.lateness_days) for batch in plan.fresh.values()])
     try:
         rows, refused = _write_events(spark, lake, plan, delivered.rows)
@@ -195,7 +190,7 @@ def _write_events(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFra
     is_refused = F.col("reason").isNotNull()
     observation = Observation()
     observed = rows.observe(observation, F.count("*").alias("delivered"), F.count_if(is_refused).alias("refused"))
-    is_new = not any(_count_rows(plan.raw_events, plan.fresh).values())
+    is_new = not any(count_rows(plan.raw_events, plan.fresh).values())
     with reading(), phase("write raw_events") as note:
         if is_new:
             raw.append_rows(lake, RAW_EVENTS, observed.where(~is_refused))
@@ -210,7 +205,7 @@ def _write_quarantine(spark: SparkSession, lake: Lake, plan: LandPlan, rows: Dat
     """Write the refused rows, unless there are none and none were there before."""
     if plan.raw_quarantine is None:
         create(spark, lake, RAW_QUARANTINE)
-    if refused or any(_count_rows(plan.raw_quarantine, plan.fresh).values()):
+    if refused or any(count_rows(plan.raw_quarantine, plan.fresh).values()):
         with phase("write raw_quarantine") as note:
             raw.replace_days(lake, RAW_QUARANTINE, plan.fresh, rows.where(F.col("reason").isNotNull()))
             note(f"{refused} rows")
