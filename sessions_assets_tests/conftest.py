@@ -62,7 +62,7 @@ _FOR_TINY_DATA = {
     "spark.ui.retainedJobs": "100000",
     "spark.ui.retainedStages": "100000",
     # The threads of the default collector would take the second core from the compiler.
-    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC -Xms2g -Xmn1200m",
 }
 
 

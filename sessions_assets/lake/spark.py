@@ -40,6 +40,10 @@ _SPARK_SETTINGS = {
     "spark.ui.showConsoleProgress": "false",
     # The file list of a table is small; each scan asks for it, and 50 tasks (the default) would be mostly start-up.
     "spark.databricks.delta.snapshotPartitions": "1",
+    # No hidden file of checksums beside each file of a folder: it would refuse a file that another tool replaced, and
+    # its permissions are set by a process of its own.
+    "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+    "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
     # A VACUUM that deletes nothing would still make two versions of the table.
     "spark.databricks.delta.vacuum.logging.enabled": "false",
     # It lists with this many tasks, however few files there are: with the default of 10000 for half a minute.
