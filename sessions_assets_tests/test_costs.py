@@ -126,6 +126,7 @@ def test_the_plan_has_one_shuffle_of_rows_and_one_sort(one_more_day: OneMoreDay)
     assert (plan.count("Window ["), plan.count("Sort [")) == (2, 1)
 
 
+@pytest.mark.long
 def test_a_longer_history_costs_nothing(costs: Costs, one_more_day: OneMoreDay) -> None:
     """Rows before the oldest event of the batch are not read; Delta's log knows a few files more."""
     short, long = one_more_day_of(costs.after(DAYS[5:12]), costs).applied, one_more_day.applied
@@ -148,6 +149,7 @@ def test_a_day_that_is_held_writes_nothing_and_is_only_counted(costs: Costs, lon
     assert counted["spark jobs"] <= 14
 
 
+@pytest.mark.long
 def test_a_day_finds_the_classes_of_the_day_before(costs: Costs, long_lake: Lake) -> None:
     """Of what Spark compiles for the queries of a day only the code that contains the day is compiled again."""
     lake = costs.copy(long_lake, "compiled")

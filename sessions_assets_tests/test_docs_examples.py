@@ -29,6 +29,7 @@ from sessions_assets_tests.processes import python
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.sample_batches import Row as Delivered
 from sessions_assets_tests.sample_batches import deliveries, instant
+from sessions_assets_tests.stack import FOR_TINY_DATA
 from tools import demo
 
 README, SAMPLE = Page("README.md"), Page("batches/README.md")
@@ -130,7 +131,7 @@ def test_the_demo_prints_the_counts_of_the_sample(demo_run: Demo) -> None:
 def first_command(demo_run: Demo) -> Demo:
     """The first command of the operations page, as a process with Spark's defaults, after `touch` of its batch."""
     environment = {name: value for name, value in os.environ.items() if name not in variables_read()}
-    environment |= {"DAGSTER_HOME": str(demo_run.folder / ".dagster_home"), "PYTHONPATH": str(PROJECT)}
+    environment |= {"DAGSTER_HOME": str(demo_run.folder / ".dagster_home"), "PYTHONPATH": str(PROJECT), **FOR_TINY_DATA}
     arguments = next(arguments for _, _, arguments in dagster_commands() if "materialize" in arguments)
     (demo_run.folder / "batches" / f"{DAY}.csv").touch()
     before = demo_run.ods_version()
