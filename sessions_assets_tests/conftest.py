@@ -1,15 +1,18 @@
 """What all tests share: one Spark session for the whole run, opened by the project's own resource."""
 
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from sessions_assets.lake.spark import spark_session
-from sessions_assets_tests.deployment import FIRST, LAST, Deployment, Sample
+from sessions_assets_tests.demonstration import Demo, run_demo
+from sessions_assets_tests.deployment import Deployment
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.stack import Stack
 
@@ -80,10 +83,19 @@ def lake(spark: SparkSession, tmp_path: Path) -> Lake:
 
 
 @pytest.fixture(scope="session")
-def sample(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """The sample days as one range run; who changes something works on a copy."""
-    deployment = Deployment(spark, tmp_path_factory.mktemp("sample") / "lake")
-    return deployment, deployment.materialize(FIRST, LAST)
+def demo_run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """`make demo` in a folder of its own, with the Spark session of the tests."""
+    assert spark
+    return run_demo(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="session")
+def sample(demo_run: Demo, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """The sample days in the lake and the records of the demo, copied; who changes something works on another copy."""
+    folder = tmp_path_factory.mktemp("sample") / "demo"
+    shutil.copytree(demo_run.folder, folder)
+    with dg.DagsterInstance.from_config(str(folder / ".dagster_home")) as instance:
+        yield Deployment(spark, folder / "lake", instance=instance)
 
 
 @pytest.fixture(scope="session")

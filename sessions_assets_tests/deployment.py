@@ -21,11 +21,18 @@ DAYS = [FIRST + timedelta(days=number) for number in range(14)]
 class Deployment:
     """Definitions for one landing and one lake, with a Dagster instance of their own."""
 
-    def __init__(self, spark: SparkSession, lake: Path, landing: Path = BATCHES, **settings: Any) -> None:  # noqa: ANN401 - passed on
+    def __init__(
+        self,
+        spark: SparkSession,
+        lake: Path,
+        landing: Path = BATCHES,
+        instance: dg.DagsterInstance | None = None,
+        **settings: Any,  # noqa: ANN401 - passed on
+    ) -> None:
         self.folder = lake
         self.lake = Lake(spark, str(lake))
         self.definitions = build_definitions(Settings(landing=str(landing), lake=str(lake), **settings))
-        self.instance = dg.DagsterInstance.ephemeral(tempdir=str(lake.parent))
+        self.instance = instance or dg.DagsterInstance.ephemeral(tempdir=str(lake.parent))
 
     def materialize(
         self,
@@ -81,14 +88,21 @@ def _range(first: date, last: date) -> dict[str, str]:
     return {ASSET_PARTITION_RANGE_START_TAG: f"{first}", ASSET_PARTITION_RANGE_END_TAG: f"{last}"}
 
 
-Sample = tuple[Deployment, dg.ExecuteInProcessResult]
-
-
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str | None, dict[str, Any]]:
     """Return the metadata of each day that a run materialized."""
     return {
         m.partition: {name: value.value for name, value in m.metadata.items()}
         for m in result.asset_materializations_for_node(asset)
+    }
+
+
+def recorded(deployment: Deployment, asset: str) -> dict[str | None, dict[str, Any]]:
+    """Return the metadata of the newest materialization of each day, in the order in which they were materialized."""
+    found = deployment.instance.fetch_materializations(dg.AssetKey(asset), limit=1000, ascending=True).records
+    return {
+        record.partition_key: {name: value.value for name, value in record.asset_materialization.metadata.items()}
+        for record in found
+        if record.asset_materialization is not None
     }
 
 

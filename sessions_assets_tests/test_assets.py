@@ -16,7 +16,7 @@ from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.rule.session_rule import SESSION_COLUMNS, SessionRule
 from sessions_assets.rule.sessions import all_sessions
 from sessions_assets.settings import Settings
-from sessions_assets_tests.deployment import DAYS, Deployment, Sample, failure_of, metadata
+from sessions_assets_tests.deployment import DAYS, Deployment, failure_of, metadata, recorded
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.tables import day, event, session_rows, stored_rows, write_batches
@@ -34,25 +34,25 @@ def accepted(lake: Lake) -> dict[date, list[Event]]:
     return deliveries
 
 
-def test_the_sample_becomes_what_the_reference_says(sample: Sample) -> None:
+def test_the_sample_becomes_what_the_reference_says(sample: Deployment) -> None:
     """The table is the rule over the union of all accepted rows, row by row (R18)."""
-    deployment, result = sample
-    assert result.success
     by_user: dict[tuple[str, str], dict[date, list[Event]]] = {}
-    for arrival, events in accepted(deployment.lake).items():
+    for arrival, events in accepted(sample.lake).items():
         for row in events:
             by_user.setdefault((row.user_id, row.product_code), {}).setdefault(arrival, []).append(row)
     expected: list[Row] = []
     for deliveries in by_user.values():
         expected += expected_table(deliveries, timedelta(seconds=300), frozenset("abc"))
-    assert stored_rows(deployment.lake) == sorted(expected)
+    assert stored_rows(sample.lake) == sorted(expected)
 
 
 @pytest.mark.long
-def test_range_single_days_and_bulk_give_the_same_table(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
-    """One range run; a shorter one and then single days, not in their order; the rule over all at once (R18)."""
-    by_range = stored_rows(sample[0].lake)
-    shutil.copytree(sample[0].folder, tmp_path / "lake", ignore=shutil.ignore_patterns("ods_sessions"))
+def test_ranges_single_days_and_bulk_give_the_same_table(
+    sample: Deployment, spark: SparkSession, tmp_path: Path
+) -> None:
+    """Two range runs; a shorter one and then single days, not in their order; the rule over all at once (R18)."""
+    by_range = stored_rows(sample.lake)
+    shutil.copytree(sample.folder, tmp_path / "lake", ignore=shutil.ignore_patterns("ods_sessions"))
     single = Deployment(spark, tmp_path / "lake")
     for ends in ((DAYS[2], DAYS[12]), (DAYS[13],), (DAYS[0],), (DAYS[1],)):
         assert single.materialize(*ends, only=["ods_sessions"]).success
@@ -62,18 +62,18 @@ def test_range_single_days_and_bulk_give_the_same_table(sample: Sample, spark: S
 
 @pytest.mark.long
 def test_single_days_of_both_assets_give_the_table_of_a_range(
-    sample: Sample, spark: SparkSession, tmp_path: Path, seed: int
+    sample: Deployment, spark: SparkSession, tmp_path: Path, seed: int
 ) -> None:
     single = Deployment(spark, tmp_path / "lake")
     for arrival in random.Random(seed).sample(DAYS, len(DAYS)):  # noqa: S311 - the report names the seed
         assert single.materialize(arrival).success
-    assert stored_rows(single.lake) == stored_rows(sample[0].lake)
+    assert stored_rows(single.lake) == stored_rows(sample.lake)
 
 
-def test_a_range_shows_each_day_its_own_numbers(sample: Sample) -> None:
-    raw, ods = metadata(sample[1], "raw_events"), metadata(sample[1], "ods_sessions")
+def test_a_range_shows_each_day_its_own_numbers(sample: Deployment) -> None:
+    raw, ods = recorded(sample, "raw_events"), recorded(sample, "ods_sessions")
     assert list(raw) == list(ods) == [arrival.isoformat() for arrival in DAYS]
-    day_18 = raw["2025-03-18"]
+    day_18, day_18_applied = raw["2025-03-18"], ods["2025-03-18"]
     assert (day_18["rows_delivered"], day_18["rows_accepted"], day_18["rows_quarantined"]) == (951, 949, 2)
     assert (day_18["quarantined/too_late"], day_18["quarantined/unparsable_timestamp"]) == (1, 1)
     assert day_18["additional_columns"] == "app_version"
@@ -81,19 +81,20 @@ def test_a_range_shows_each_day_its_own_numbers(sample: Sample) -> None:
     assert sum(rows for name, rows in day_18.items() if name.startswith("late/")) == 949
     assert sum(numbers["rows_inserted"] for numbers in ods.values()) == 9675
     assert sum(numbers["duplicates"] for numbers in ods.values()) == 9833 - 9675
-    assert ods["2025-03-10"]["run/rows_inserted"] == 9675
+    assert ods["2025-03-10"]["run/rows_inserted"] + day_18_applied["run/rows_inserted"] == 9675
     assert (ods["2025-03-10"]["delta_version"], ods["2025-03-10"]["commit"]) == (1, "rows")
+    assert (day_18_applied["delta_version"], day_18_applied["run/sessions_joined"] > 0) == (2, True)
     assert 0 < ods["2025-03-10"]["empty_share"] < 0.2
 
 
-def test_a_day_shows_its_sessions_by_hour(sample: Sample) -> None:
+def test_a_day_shows_its_sessions_by_hour(sample: Deployment) -> None:
     """The sessions that begin on the date, as stored; their sum is shown beside the picture."""
-    deployment, result = sample
+    deployment = sample
     starts = {row.session_id: row.session_start for row in stored_rows(deployment.lake) if row.session_start}
     of_the_day = [start.hour for start in starts.values() if start.date() == date(2025, 3, 18)]
-    hours = sessions_by_hour(deployment.lake.snapshot(ODS_SESSIONS, 1), [date(2025, 3, 18), date(2024, 1, 1)])
+    hours = sessions_by_hour(deployment.lake.snapshot(ODS_SESSIONS), [date(2025, 3, 18), date(2024, 1, 1)])
     assert hours == {date(2025, 3, 18): Counter(of_the_day), date(2024, 1, 1): {}}
-    shown = metadata(result, "ods_sessions")["2025-03-18"]
+    shown = recorded(sample, "ods_sessions")["2025-03-18"]
     assert shown["sessions_begun"] == len(of_the_day) > 100
     assert shown["picture"].startswith("![2025-03-18](data:image/png")
     of_columns = shown["dagster/column_lineage"].deps_by_column
@@ -101,9 +102,9 @@ def test_a_day_shows_its_sessions_by_hour(sample: Sample) -> None:
     assert set(of_columns) == set(SESSION_COLUMNS)
 
 
-def test_materializing_again_makes_no_new_version(sample: Sample) -> None:
+def test_materializing_again_makes_no_new_version(sample: Deployment) -> None:
     """A single day behaves like a range: its numbers stay the same, nothing is written (R19)."""
-    deployment, _ = sample
+    deployment = sample
     before = deployment.lake.version(ODS_SESSIONS)
     result = deployment.materialize(date(2025, 3, 18))
     assert deployment.lake.version(ODS_SESSIONS) == before
@@ -201,8 +202,8 @@ def test_assets_are_described_for_the_ui() -> None:
     assert graph.get(dg.AssetKey("ods_sessions")).pools == {"ods_sessions"}
 
 
-def test_tables_explain_their_columns(sample: Sample) -> None:
-    lake = sample[0].lake
+def test_tables_explain_their_columns(sample: Deployment) -> None:
+    lake = sample.lake
     for table in (RAW_EVENTS, RAW_QUARANTINE, ODS_SESSIONS):
         fields = lake.read(table).schema.fields
         assert [(f.name, f.metadata["comment"], f.nullable) for f in fields] == [

@@ -18,7 +18,7 @@ import yaml
 from deltalake import DeltaTable, QueryBuilder
 
 from sessions_assets_tests.composed import KEYS, PROJECT, SECRETS, Composed, example_environment, read_compose
-from sessions_assets_tests.deployment import BATCHES, DAYS, Sample
+from sessions_assets_tests.deployment import BATCHES, DAYS, Deployment
 from sessions_assets_tests.operators import ENDED, Run, wait_for
 from sessions_assets_tests.tables import stored_rows
 
@@ -183,9 +183,9 @@ def test_a_backfill_outlives_the_daemon(team: Team) -> None:
     assert team.stack.ended_backfill(backfill) == "COMPLETED_SUCCESS"
 
 
-def test_the_tables_are_those_of_a_local_run(team: Team, sample: Sample) -> None:
+def test_the_tables_are_those_of_a_local_run(team: Team, sample: Deployment) -> None:
     """Row by row, after all that has happened."""
-    local = [row._asdict() for row in stored_rows(sample[0].lake)]
+    local = [row._asdict() for row in stored_rows(sample.lake)]
 
     def sorted_rows(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
         return sorted(tuple(str(value).removesuffix("+00:00") for value in row.values()) for row in rows)

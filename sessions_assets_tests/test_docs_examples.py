@@ -1,17 +1,13 @@
 """The commands and examples of the pages do what the pages say: the demo, the first command, the Python examples.
 
-The demo runs once for all tests of this file: they read the lake and the records that it leaves.
+They read the lake and the records that one run of the demo leaves.
 """
 
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable
-from contextlib import redirect_stdout
-from dataclasses import dataclass
 from datetime import date, timedelta
-from io import StringIO
 from pathlib import Path
 
 import dagster as dg
@@ -24,13 +20,13 @@ from sessions_assets.landing.layouts import layouts
 from sessions_assets.landing.readers import read_rows
 from sessions_assets.rule import events
 from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
+from sessions_assets_tests.demonstration import Demo
 from sessions_assets_tests.pages import PROJECT, Page, dagster_commands, plain, variables_read
 from sessions_assets_tests.processes import python
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.sample_batches import Row as Delivered
 from sessions_assets_tests.sample_batches import deliveries, instant
 from sessions_assets_tests.stack import FOR_TINY_DATA
-from tools import demo
 
 README, SAMPLE = Page("README.md"), Page("batches/README.md")
 INPUT, TABLES, OPERATIONS = (Page(f"docs/{name}.md") for name in ("input", "tables", "operations"))
@@ -39,36 +35,6 @@ TIMEOUT = timedelta(seconds=300)
 ACTIONS = frozenset("abc")
 # The day of the first command, and the one whose batch changes the sessions of the other.
 DAY, LATE_DAY = date(2025, 3, 15), date(2025, 3, 18)
-
-
-@dataclass(frozen=True)
-class Demo:
-    """A folder in which the demo has run with all defaults, and what it printed, without the seconds."""
-
-    folder: Path
-    printed: str
-
-    def ods_version(self) -> int:
-        """Return the version of ods_sessions."""
-        return DeltaTable(str(self.folder / "lake" / "ods_sessions")).version()
-
-
-@pytest.fixture(scope="module")
-def demo_run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """`make demo` in a folder of its own, with the Spark session of the tests."""
-    assert spark
-    folder = tmp_path_factory.mktemp("demo")
-    shutil.copytree(PROJECT / "batches", folder / "batches")
-    (folder / ".dagster_home").mkdir()
-    shutil.copy(PROJECT / ".dagster_home" / "dagster.yaml", folder / ".dagster_home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("DAGSTER_HOME", str(folder / ".dagster_home"))
-        for name in variables_read():
-            patch.delenv(name, raising=False)
-        with redirect_stdout(StringIO()) as output:
-            demo.main()
-    return Demo(folder, re.sub(r"\(\d+ s\)", "(... s)", output.getvalue()))
 
 
 def rows_of_user_1(until: date) -> list[Row]:

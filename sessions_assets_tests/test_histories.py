@@ -133,6 +133,7 @@ def play(comparison: Comparison, rng: Random, histories: int, applies: Applies) 
     assert comparison.lake.version(ODS_SESSIONS) == version
 
 
+@pytest.mark.long
 def test_packed_histories_agree_with_the_model(lake: Lake, tmp_path: Path) -> None:
     rng = Random(20250310)  # noqa: S311 - repeatable, not secret
     play(Comparison(lake, tmp_path / "landing", timedelta(seconds=300)), rng, 150, in_halves)

@@ -14,14 +14,14 @@ from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import all_sessions
 from sessions_assets.settings import Settings
-from sessions_assets_tests.deployment import FIRST, LAST, Deployment, Sample, failure_of, metadata
+from sessions_assets_tests.deployment import FIRST, LAST, Deployment, failure_of, metadata
 from sessions_assets_tests.tables import day, event, session_rows, stored_rows, write_batches
 
 
 @pytest.mark.long
-def test_the_jobs_beside_the_daily_flow(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
+def test_the_jobs_beside_the_daily_flow(sample: Deployment, spark: SparkSession, tmp_path: Path) -> None:
     """Another rule is refused until the rebuild; expiry and compaction report what they did, and are idempotent."""
-    shutil.copytree(sample[0].folder, tmp_path / "lake")
+    shutil.copytree(sample.folder, tmp_path / "lake")
     deployment = Deployment(spark, tmp_path / "lake", timeout=timedelta(seconds=60))
     assert "-j rebuild_sessions" in failure_of(deployment.materialize(LAST, only=["ods_sessions"]))
 
@@ -56,20 +56,20 @@ def test_which_schedules_are_on() -> None:
     }
 
 
-def test_the_checks_of_a_day_are_a_job(sample: Sample) -> None:
+def test_the_checks_of_a_day_are_a_job(sample: Deployment) -> None:
     """All checks of both assets, and nothing else."""
-    done = sample[0].run_job("check_days", tags={"dagster/partition": f"{FIRST}"})
+    done = sample.run_job("check_days", tags={"dagster/partition": f"{FIRST}"})
     assert done.success
     checked = {evaluation.asset_check_key for evaluation in done.get_asset_check_evaluations()}
-    assert checked == sample[0].definitions.resolve_asset_graph().asset_check_keys
+    assert checked == sample.definitions.resolve_asset_graph().asset_check_keys
     assert {evaluation.partition for evaluation in done.get_asset_check_evaluations()} == {"2025-03-10"}
     assert done.get_asset_materialization_events() == []
 
 
-def test_the_whole_table_is_checked(sample: Sample, spark: SparkSession, tmp_path: Path) -> None:
+def test_the_whole_table_is_checked(sample: Deployment, spark: SparkSession, tmp_path: Path) -> None:
     """Every row is judged; one that breaks the rule fails the job, whose metadata shows it."""
-    assert sample[0].start("check_sessions") == {"rows_judged": 9675}
-    shutil.copytree(sample[0].folder, tmp_path / "lake")
+    assert sample.start("check_sessions") == {"rows_judged": 9675}
+    shutil.copytree(sample.folder, tmp_path / "lake")
     deployment = Deployment(spark, tmp_path / "lake")
     table = DeltaTable.forPath(spark, deployment.lake.path(ODS_SESSIONS))
     table.update("user_id = '1' AND event_id = 'z'", {"session_start": "timestamp", "session_id": "'odd'"})
@@ -110,9 +110,9 @@ def test_a_preview_shows_what_the_materialization_then_does(spark: SparkSession,
     assert (nothing["sessions_touched"], nothing["sessions"].records, nothing["run/rows_changed"]) == (0, [], 0)
 
 
-def test_a_preview_of_a_missing_batch_fails_with_its_path(sample: Sample) -> None:
+def test_a_preview_of_a_missing_batch_fails_with_its_path(sample: Deployment) -> None:
     absent = date(2025, 3, 24)
-    assert "no batch of 2025-03-24 in" in failure_of(sample[0].run_job("preview_day", day=absent))
+    assert "no batch of 2025-03-24 in" in failure_of(sample.run_job("preview_day", day=absent))
 
 
 def test_the_check_for_arrival_names_the_step_that_is_missing(spark: SparkSession, tmp_path: Path) -> None:

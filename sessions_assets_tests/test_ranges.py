@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sessions_assets.dagster import check_states
 from sessions_assets.dagster.metadata import PICTURED_DAYS, picture_metadata
 from sessions_assets.pipeline.results import AppliedDay
-from sessions_assets_tests.deployment import DAYS, FIRST, LAST, Deployment, Sample, metadata
+from sessions_assets_tests.deployment import DAYS, FIRST, LAST, Deployment, recorded
 from sessions_assets_tests.tables import day
 
 FORTNIGHT, TWO_DAYS = (FIRST, LAST), (LAST - timedelta(days=1), LAST)
@@ -64,26 +64,26 @@ def check(deployment: Deployment, span: tuple[date, date], asset: str) -> None:
     assert deployment.check_range(*span, checks).success
 
 
-def test_checks_of_a_range_open_each_table_once(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_of_a_range_open_each_table_once(sample: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     with opens_of_tables(monkeypatch) as counted:
-        check(sample[0], FORTNIGHT, "raw_events")
+        check(sample, FORTNIGHT, "raw_events")
     tables = {"deliveries", "raw_events", "raw_quarantine"}
     assert {table: counted["load", table] for _, table in counted} == dict.fromkeys(tables, 1)
     assert all(counted["exists", table] <= 1 for table in tables)
 
 
-def test_judging_more_days_opens_no_table_more_often(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_judging_more_days_opens_no_table_more_often(sample: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     with opens_of_tables(monkeypatch) as of_two_days:
-        check(sample[0], TWO_DAYS, "ods_sessions")
+        check(sample, TWO_DAYS, "ods_sessions")
     with opens_of_tables(monkeypatch) as of_a_fortnight:
-        check(sample[0], FORTNIGHT, "ods_sessions")
+        check(sample, FORTNIGHT, "ods_sessions")
     assert of_a_fortnight == of_two_days != {}
 
 
 @pytest.mark.parametrize("asset", ["raw_events", "ods_sessions"])
-def test_queries_to_the_instance_do_not_grow_with_the_days(sample: Sample, asset: str) -> None:
+def test_queries_to_the_instance_do_not_grow_with_the_days(sample: Deployment, asset: str) -> None:
     """Storing the evaluation of each day and check is all that grows: Dagster takes one at a time."""
-    deployment, _ = sample
+    deployment = sample
     with statements() as of_two_days:
         check(deployment, TWO_DAYS, asset)
     with statements() as of_a_fortnight:
@@ -92,10 +92,10 @@ def test_queries_to_the_instance_do_not_grow_with_the_days(sample: Sample, asset
 
 
 def test_an_evaluation_is_about_the_newest_materialization_of_its_day(
-    sample: Sample, monkeypatch: pytest.MonkeyPatch
+    sample: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Days that were materialized again, and one that never was; read in several pages."""
-    deployment, _ = sample
+    deployment = sample
     monkeypatch.setattr(check_states, "_PAGE", 5)
     again = deployment.materialize(DAYS[3], DAYS[5], only=["raw_events"])
     absent = LAST + timedelta(days=1)
@@ -122,6 +122,6 @@ def test_the_newest_days_of_a_long_range_have_a_picture() -> None:
     assert {tuple(shown) for shown in pictured.values()} == {("picture",)}
 
 
-def test_each_day_of_a_short_range_has_a_picture_and_its_numbers(sample: Sample) -> None:
-    shown = metadata(sample[1], "ods_sessions")
+def test_each_day_of_a_short_range_has_a_picture_and_its_numbers(sample: Deployment) -> None:
+    shown = recorded(sample, "ods_sessions")
     assert {"picture", "sessions_begun"} <= set.intersection(*[set(numbers) for numbers in shown.values()])
