@@ -16,7 +16,6 @@ from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import SparkSession
 
 from sessions_assets.landing.batches import Landing
-from sessions_assets.landing.layouts import layouts
 from sessions_assets.landing.readers import read_rows
 from sessions_assets.rule import events
 from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
@@ -181,7 +180,7 @@ def test_listed_examples_are_refused_or_accepted_as_the_page_says(spark: SparkSe
     accepted = {f"1,a,I,{plain(text)}": plain(time) for text, time in INPUT.rows("as delivered", "as stored, UTC")}
     (tmp_path / f"{DAY}.csv").write_text("\n".join([",".join(IDENTITY_COLUMNS), *refused, *accepted]))
     landing = Landing(str(tmp_path))
-    delivered = read_rows(spark, layouts(spark, landing, list(landing.find([DAY]).values())))
+    delivered = read_rows(spark, landing, list(landing.find([DAY]).values()))
     typed = events.typed(delivered, LATENESS_DAYS)
     outcomes = typed.selectExpr("raw_text", "coalesce(reason, string(timestamp)) AS outcome").collect()
     assert {row.raw_text: row.outcome for row in outcomes} == refused | accepted

@@ -71,7 +71,6 @@ def landed_metadata(landed: LandedDay) -> dict[str, Any]:
         "rows_quarantined": landed.rows_quarantined,
         **{f"quarantined/{reason}": rows for reason, rows in sorted(landed.quarantined.items())},
         **{f"late/{days}_days": rows for days, rows in sorted(landed.late_by_days.items())},
-        "additional_columns": ", ".join(landed.additional_columns) or "none",
         "dagster/partition_row_count": landed.rows_accepted,
     }
 

@@ -23,8 +23,8 @@ from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.spark import create
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
-from sessions_assets.landing.layouts import layouts, reading
 from sessions_assets.landing.readers import read_rows
+from sessions_assets.landing.rows import reading
 from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.pipeline.results import LandedDay
@@ -48,20 +48,6 @@ class LandPlan:
     lateness_days: int
     raw_events: Snapshot | None
     raw_quarantine: Snapshot | None
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """The batches of a plan, as they are in the landing.
-
-    Attributes:
-        rows: those of the fresh batches, typed and judged as `rule.events.typed` returns them, not yet counted; None
-            if no batch is fresh.
-        additional_columns: of each day, the names beside the four of an event, each once, in the order of the files.
-    """
-
-    rows: DataFrame | None
-    additional_columns: Mapping[date, tuple[str, ...]]
 
 
 def land(
@@ -122,42 +108,27 @@ def _unchanged(
     return {day: batches[day] for day in whole}
 
 
-def compute(spark: SparkSession, landing: Landing, plan: LandPlan) -> Delivered:
-    """Read the batches of a plan, rows typed and judged; nothing is written.
+def compute(spark: SparkSession, landing: Landing, plan: LandPlan) -> DataFrame | None:
+    """Return the rows of the fresh batches, typed and judged, not yet counted; None if no batch is fresh.
 
     Raises:
         DeliveryError: a batch cannot be taken.
     """
-    rows: DataFrame | None = None
-    columns: dict[date, tuple[str, ...]] = {}
-    if plan.unchanged:
-        _, columns = read_batches(spark, landing, plan.unchanged, plan.lateness_days)
-    if plan.fresh:
-        rows, columns_of_fresh = read_batches(spark, landing, plan.fresh, plan.lateness_days)
-        columns |= columns_of_fresh
-    return Delivered(rows, columns)
+    return read_batches(spark, landing, plan.fresh, plan.lateness_days) if plan.fresh else None
 
 
 def read_batches(
     spark: SparkSession, landing: Landing, batches: Mapping[date, Delivery], lateness_days: int
-) -> tuple[DataFrame, dict[date, tuple[str, ...]]]:
-    """Return the rows of one or more batches, and the additional columns of each day, as in `Delivered`.
+) -> DataFrame:
+    """Return the rows of one or more batches, typed and judged as `rule.events.typed` returns them.
 
     Raises:
         DeliveryError: a batch cannot be taken.
     """
-    day_of = {file: day for day, batch in batches.items() for file in batch.files}
-    columns: dict[date, dict[str, None]] = {day: {} for day in batches}
-    files_by_layout = layouts(spark, landing, list(batches.values()))
-    for layout, files in files_by_layout.items():
-        for file in files:
-            columns[day_of[file]] |= dict.fromkeys(layout.additional)
-    return typed(read_rows(spark, files_by_layout), lateness_days), {
-        day: tuple(names) for day, names in columns.items()
-    }
+    return typed(read_rows(spark, landing, list(batches.values())), lateness_days)
 
 
-def commit(spark: SparkSession, lake: Lake, plan: LandPlan, delivered: Delivered) -> dict[date, LandedDay]:
+def commit(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame | None) -> dict[date, LandedDay]:
     """Write the rows of the fresh batches and note in the ledger that they have landed; count all batches.
 
     Raises:
@@ -165,19 +136,19 @@ def commit(spark: SparkSession, lake: Lake, plan: LandPlan, delivered: Delivered
         DeliveryError: a file cannot be read; raw_events and the ledger are as they were then.
         LakeError: a file changed while it was read, or another run lands one of these days.
     """
-    if delivered.rows is None:
-        return _landed_days(plan, delivered, plan.raw_events, plan.raw_quarantine)
+    if rows is None:
+        return _landed_days(plan, plan.raw_events, plan.raw_quarantine)
     known = lake.ledger.begin([_entry(batch, plan.lateness_days) for batch in plan.fresh.values()])
     try:
-        rows, refused = _write_events(spark, lake, plan, delivered.rows)
+        delivered, refused = _write_events(spark, lake, plan, rows)
     except DeliveryError:
         # Raw is as it was, so what the ledger noted of it still holds.
         lake.ledger.take_back(plan.fresh, known)
         raise
-    _write_quarantine(spark, lake, plan, delivered.rows, refused)
-    landed = _landed_days(plan, delivered, lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE))
+    _write_quarantine(spark, lake, plan, rows, refused)
+    landed = _landed_days(plan, lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE))
     fresh = {day: landed[day] for day in plan.fresh}
-    _check_kept(fresh, rows, refused)
+    _check_kept(fresh, delivered, refused)
     lake.ledger.record([_entry(plan.fresh[day], plan.lateness_days, numbers) for day, numbers in fresh.items()])
     return landed
 
@@ -211,17 +182,12 @@ def _write_quarantine(spark: SparkSession, lake: Lake, plan: LandPlan, rows: Dat
             note(f"{refused} rows")
 
 
-def _landed_days(
-    plan: LandPlan, delivered: Delivered, raw_events: Snapshot | None, raw_quarantine: Snapshot | None
-) -> dict[date, LandedDay]:
+def _landed_days(plan: LandPlan, raw_events: Snapshot | None, raw_quarantine: Snapshot | None) -> dict[date, LandedDay]:
     """Count what the tables hold of each day: events by how late they are, refused rows by their reason."""
     batches = {**plan.unchanged, **plan.fresh}
     accepted = _count_by(raw_events, batches, DAYS_LATE)
     refused = _count_by(raw_quarantine, batches, "reason")
-    return {
-        day: LandedDay(batches[day].source, delivered.additional_columns[day], refused[day], accepted[day])
-        for day in sorted(batches)
-    }
+    return {day: LandedDay(batches[day].source, refused[day], accepted[day]) for day in sorted(batches)}
 
 
 def _count_by(table: Snapshot | None, days: Collection[date], kind: str) -> dict[date, dict[Any, int]]:

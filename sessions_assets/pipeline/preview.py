@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.lake.lake import Lake, Measured
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
-from sessions_assets.landing.layouts import reading
+from sessions_assets.landing.rows import reading
 from sessions_assets.pipeline import apply, land
 from sessions_assets.pipeline.compute import ApplyPlan, Batch, compute
 from sessions_assets.pipeline.results import ChangeCounts
@@ -58,7 +58,7 @@ def preview(spark: SparkSession, lake: Lake, landing: Landing, plan: land.LandPl
     """
     # What has landed already is read again: the preview is of the files that are in the landing.
     batches = {**plan.unchanged, **plan.fresh}
-    rows, _ = land.read_batches(spark, landing, batches, plan.lateness_days)
+    rows = land.read_batches(spark, landing, batches, plan.lateness_days)
     sessions = lake.find(ODS_SESSIONS)
     if sessions is not None:
         apply.check_rule(sessions, rule)

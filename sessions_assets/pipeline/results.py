@@ -14,13 +14,11 @@ class LandedDay:
 
     Attributes:
         source: the file or folder, below the landing.
-        additional_columns: names beside the four of an event, each once, in the order of the files.
         quarantined: refused rows by reason.
         late_by_days: accepted rows by days from the event date to the arrival; -1: dated one day ahead.
     """
 
     source: str
-    additional_columns: tuple[str, ...]
     quarantined: Mapping[str, int]
     late_by_days: Mapping[int, int]
 
