@@ -19,6 +19,9 @@ PICTURED_DAYS = 31
 """The newest days of a run that get a chart. Nobody opens the days of a year's first load one by one: a month is what
 the UI lists on a page, and a chart takes a tenth of a second to draw and 20 KB of the event log."""
 
+SHOWN_NAMES = 100
+"""How many names of attributes are listed."""
+
 # The columns of raw_events from which a column of ods_sessions is derived, if not from the one of the same name.
 _SOURCES = {
     "is_user_action": ["event_id"],
@@ -62,10 +65,16 @@ def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.
     return dg.MetadataValue.table([dg.TableRecord(row) for row in texts], schema)
 
 
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more or "none"
+
+
 def landed_metadata(landed: LandedDay) -> dict[str, Any]:
     """Return the numbers of a landed day."""
     return {
         "source": landed.source,
+        "attributes": _listed(landed.attributes),
         "rows_delivered": landed.rows_delivered,
         "rows_accepted": landed.rows_accepted,
         "rows_quarantined": landed.rows_quarantined,

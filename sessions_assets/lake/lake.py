@@ -125,6 +125,18 @@ def count_days(snapshot: Snapshot, days: Collection[date], kind: str) -> list[tu
     return [(day, kind, rows) for day, kind, rows in snapshot.query(text)] if days else []
 
 
+def attribute_names(snapshot: Snapshot, days: Collection[date]) -> dict[date, tuple[str, ...]]:
+    """Return the names of the attributes in raw_events of arrival days, sorted, without Spark."""
+    names: dict[date, tuple[str, ...]] = dict.fromkeys(days, ())
+    text = f"""
+        SELECT {ARRIVAL_DAY}, array_sort(array_agg(DISTINCT name)) FROM (
+            SELECT {ARRIVAL_DAY}, unnest(map_keys(attributes)) AS name
+            FROM stored WHERE {ARRIVAL_DAY} IN ({literals(days)}) AND attributes IS NOT NULL
+        ) GROUP BY 1
+    """  # noqa: S608 - our own words and dates
+    return names | {day: tuple(found) for day, found in snapshot.query(text)} if days else names
+
+
 def literals(days: Collection[date]) -> str:
     """Return days as a list of SQL literals, for Spark and for delta-rs."""
     return ", ".join(f"DATE'{day}'" for day in days)

@@ -6,6 +6,7 @@ Source of the rules: R20 (an empty batch has a row, a missing one has none), R21
 raw rows may be gone is closed).
 """
 
+import json
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -18,7 +19,7 @@ from deltalake import DeltaTable, Field, QueryBuilder, Schema
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.schema import PrimitiveType
 
-from sessions_assets.lake.tables import DELIVERIES
+from sessions_assets.lake.tables import DELIVERIES, Column
 
 _Answer = TypeVar("_Answer")
 _SAME_DAY = "ledger._updated_at = entry._updated_at"
@@ -41,6 +42,12 @@ class Entry:
     lateness_days: int = 0
     code: str = ""
     applied_by: str | None = None
+    attributes: str | None = None
+
+    @property
+    def attribute_names(self) -> tuple[str, ...] | None:
+        """Return the names of the attributes of the batch; None: landed by an edition that kept none."""
+        return None if self.attributes is None else tuple(json.loads(self.attributes))
 
 
 class ClosedDayError(Exception):
@@ -165,10 +172,7 @@ class Ledger:
             return None
 
     def _create(self) -> DeltaTable:
-        columns = [
-            Field(c.name, PrimitiveType(_TYPES[c.sql_type]), nullable=c.nullable, metadata={"comment": c.meaning})
-            for c in DELIVERIES.columns
-        ]
+        columns = [_field(column) for column in DELIVERIES.columns]
         # A creation at the same time is no conflict: commit 0 can only be one.
         return DeltaTable.create(
             self._address, Schema(columns), mode="ignore", name=DELIVERIES.name, storage_options=self._options
@@ -187,13 +191,29 @@ class Ledger:
         # Taken out while it is in use: another thread opens the table again, and so does a repetition.
         table, self._last_used = self._last_used, None
         table = table or self._open() or self._create()
+        _add_missing_columns(table)
         answer = write(table)
         self._last_used = table
         return answer
 
 
+def _field(column: Column) -> Field:
+    kind = PrimitiveType(_TYPES[column.sql_type])
+    return Field(column.name, kind, nullable=column.nullable, metadata={"comment": column.meaning})
+
+
+def _add_missing_columns(table: DeltaTable) -> None:
+    """Add the columns that a ledger of an earlier edition lacks: NULL in its rows."""
+    there = {field.name for field in table.schema().fields}
+    if missing := [_field(column) for column in DELIVERIES.columns if column.name not in there]:
+        table.alter.add_columns(missing)
+
+
 def _entries(table: DeltaTable) -> dict[date, Entry]:
-    found = QueryBuilder().register("ledger", table).execute("SELECT * FROM ledger ORDER BY 1").read_all()
+    there = {field.name for field in table.schema().fields}
+    columns = [c.name if c.name in there else f"NULL AS {c.name}" for c in DELIVERIES.columns]
+    text = f"SELECT {', '.join(columns)} FROM ledger ORDER BY 1"  # noqa: S608 - our own words
+    found = QueryBuilder().register("ledger", table).execute(text).read_all()
     rows = zip(*[found.column(column.name).to_pylist() for column in DELIVERIES.columns], strict=True)
     return {row[0]: Entry(*row) for row in rows}
 

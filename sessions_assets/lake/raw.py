@@ -8,7 +8,7 @@ from collections.abc import Collection
 from datetime import date
 
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.lake.commits import CONFLICTS
@@ -16,11 +16,16 @@ from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError, literals
 from sessions_assets.lake.spark import read
 from sessions_assets.lake.tables import Table
-from sessions_assets.rule.events import ARRIVAL_DAY
+from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
+
+
+def read_events(spark: SparkSession, snapshot: Snapshot, days: Collection[date]) -> DataFrame:
+    """Read the events of arrival days: the four columns of an event and `_updated_at`."""
+    return read_days(spark, snapshot, days).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
 
 
 def read_days(spark: SparkSession, snapshot: Snapshot, days: Collection[date]) -> DataFrame:
-    """Read the rows of arrival days."""
+    """Read the rows of arrival days, whole."""
     return read(spark, snapshot).where(F.col(ARRIVAL_DAY).isin(*days))
 
 
@@ -30,7 +35,7 @@ def append_rows(lake: Lake, table: Table, rows: DataFrame) -> None:
     Nothing is compared before: if another run adds the same day at the same time, the table holds its rows twice until
     the day is replaced. The landing counts the rows afterwards, and applying refuses a day whose count differs.
     """
-    rows.select(*[column.name for column in table.columns]).write.format("delta").mode("append").save(lake.path(table))
+    _writer(table, rows).mode("append").save(lake.path(table))
 
 
 def replace_days(lake: Lake, table: Table, days: Collection[date], rows: DataFrame) -> None:
@@ -39,13 +44,18 @@ def replace_days(lake: Lake, table: Table, days: Collection[date], rows: DataFra
     Raises:
         LakeError: another run replaces one of these days at the same time.
     """
-    columns = [column.name for column in table.columns]
-    writer = rows.select(*columns).write.format("delta").mode("overwrite")
+    writer = _writer(table, rows).mode("overwrite")
     try:
         writer.option("replaceWhere", f"{ARRIVAL_DAY} IN ({literals(days)})").save(lake.path(table))
     except CONFLICTS as error:
         listed = ", ".join(map(str, days))
         raise LakeError(f"another run replaces {listed} in {lake.path(table)}: materialize raw_events again") from error
+
+
+def _writer(table: Table, rows: DataFrame) -> DataFrameWriter:
+    """Return a writer of rows; columns that a table of an earlier edition lacks are added with them."""
+    columns = [F.col(c.name).alias(c.name, metadata={"comment": c.meaning}) for c in table.columns]
+    return rows.select(*columns).write.format("delta").option("mergeSchema", "true")
 
 
 def delete_days(spark: SparkSession, snapshot: Snapshot, days: Collection[date]) -> None:

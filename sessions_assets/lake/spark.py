@@ -29,6 +29,8 @@ _SPARK_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.executor.extraJavaOptions": "-Duser.timezone=UTC",
     "spark.sql.ansi.enabled": "true",
+    # Two columns of a file may differ in the case of their names only.
+    "spark.sql.caseSensitive": "true",
     # Spark's default is INT96: slower to read, without bounds in the files, and deprecated by Parquet.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # Parquet as pandas writes it counts nanoseconds; without this Spark would refuse the file.

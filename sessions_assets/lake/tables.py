@@ -3,7 +3,7 @@
 A table's name is also the name of its folder and of its asset. Must not know how a table is read or written.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sessions_assets.rule.events import ARRIVAL_DAY
 
@@ -40,13 +40,29 @@ _EVENT = (
 )
 _ARRIVAL = Column(ARRIVAL_DAY, "DATE", "Arrival day: the date that names the batch.")
 
-RAW_EVENTS = Table("raw_events", (*_EVENT, _ARRIVAL), ARRIVAL_DAY)
+_TEXT = Column(
+    "timestamp_text", "STRING", "The timestamp as delivered; NULL: the file stores it with a type.", nullable=True
+)
+_ATTRIBUTES = Column(
+    "attributes",
+    "MAP<STRING, STRING>",
+    "The other columns that have a value, by their names as delivered; NULL: there is none.",
+    nullable=True,
+)
+# Nullable, like all columns that a lake of an earlier edition lacks: its rows have NULL there.
+_FILE = Column("source_file", "STRING", "File that contained the row.", nullable=True)
+
+RAW_EVENTS = Table("raw_events", (*_EVENT, _TEXT, _ATTRIBUTES, _FILE, _ARRIVAL), ARRIVAL_DAY)
 RAW_QUARANTINE = Table(
     "raw_quarantine",
     (
         Column("reason", "STRING", "Why the row was refused."),
         Column("raw_text", "STRING", "Row as delivered; a Parquet row as JSON."),
         Column("source_file", "STRING", "File that contained the row."),
+        # As in raw_events, if the row could be parsed.
+        *(replace(column, nullable=True) for column in _EVENT),
+        _TEXT,
+        _ATTRIBUTES,
         _ARRIVAL,
     ),
     ARRIVAL_DAY,
@@ -73,6 +89,12 @@ DELIVERIES = Table(
             "applied_by",
             "STRING",
             "Commit of ods_sessions that contains the batch, and its code version; NULL: none.",
+            nullable=True,
+        ),
+        Column(
+            "attributes",
+            "STRING",
+            "Names of the attributes of the batch, as a JSON list; NULL: landed by an edition that kept none.",
             nullable=True,
         ),
     ),

@@ -12,15 +12,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.landing.rows import (
-    ATTRIBUTES_TYPE,
     Source,
+    attributes_of,
     check_names,
     lines_at_the_beginning,
     opened,
     read_lines,
     rows_of_text,
 )
-from sessions_assets.rule.events import IDENTITY_COLUMNS
+from sessions_assets.rule.events import IDENTITY_COLUMNS, UNPARSABLE_ROW
 
 # RFC 4180: a quote inside a quoted field is doubled; white space belongs to the field.
 _CSV_OPTIONS = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "malformed", "escape": '"'}
@@ -64,14 +64,12 @@ def read_csv(spark: SparkSession, layout: CsvLayout, files: Sequence[str]) -> Da
     spelled = check_names(files[0], layout.names)
     columns = {c: F.col(f"row._{layout.names.index(spelled[c])}") for c in IDENTITY_COLUMNS}
     others = {n: F.col(f"row._{i}") for i, n in enumerate(_unique(layout.names)) if n not in spelled.values()}
-    attributes = F.lit(None).cast(ATTRIBUTES_TYPE)
-    if others:
-        delivered = F.map_from_arrays(F.array(*map(F.lit, others)), F.array(*others.values()))
-        attributes = F.map_filter(delivered, lambda _, value: value.isNotNull())
+    attributes = attributes_of(tuple(others), list(others.values()))
     # The parser closes a quote that the line leaves open, and would return a truncated field.
     quotes = F.length("value") - F.length(F.replace("value", F.lit('"'), F.lit("")))
     is_broken = F.col("row.malformed").isNotNull() | (quotes % 2 == 1)
-    return rows_of_text(lines.withColumn("row", row), columns, attributes, is_broken)
+    parse_error = F.when(is_broken, F.lit(UNPARSABLE_ROW))
+    return rows_of_text(lines.withColumn("row", row), columns, attributes, parse_error)
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.landing.batches import DeliveryError, Landing
-from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, INVALID_UTF8, UNPARSABLE_ROW
+from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, INVALID_UTF8
 
 LONGEST_LINE = 1 << 28
 """In bytes: what is read at once of the beginning of a file."""
@@ -63,8 +63,7 @@ def opened(source: Source) -> Iterator[IO[bytes] | gzip.GzipFile]:
             stream.seek(0)
             yield gzip.GzipFile(fileobj=stream)
     except _UNREADABLE as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise DeliveryError(f"{source.file} cannot be read: {reason}") from error
+        raise DeliveryError(f"{source.file} cannot be read: {first_line(error)}") from error
 
 
 def lines_at_the_beginning(stream: IO[bytes] | gzip.GzipFile, errors: str) -> Iterator[str]:
@@ -91,32 +90,42 @@ def check_names(file: str, names: Sequence[str]) -> dict[str, str]:
     return {column: found[0] for column, found in spelled.items()}
 
 
-def origin(*, is_folder: bool) -> list[Column]:
+def origin(rows: DataFrame, *, is_folder: bool) -> list[Column]:
     """Return the columns `source_file` and `_updated_at` of the rows of files."""
-    path = F.split("_metadata.file_path", "/")
-    named_by_day = F.element_at(path, -2 if is_folder else -1)
+    # A file may have a column of that name itself.
+    file = rows.metadataColumn("_metadata")["file_path"]
+    named_by_day = F.element_at(F.split(file, "/"), -2 if is_folder else -1)
     day = F.left(named_by_day, F.lit(len("yyyy-mm-dd"))).cast("date")
-    return [F.col("_metadata.file_path").alias("source_file"), day.alias(ARRIVAL_DAY)]
+    return [file.alias("source_file"), day.alias(ARRIVAL_DAY)]
 
 
 def read_lines(spark: SparkSession, files: Sequence[str], *, is_folder: bool) -> DataFrame:
     """Return the lines of files that are not blank: `value`, `source_file`, `_updated_at`."""
     lines = spark.read.text([literal_path(file) for file in files])
-    return lines.select("value", *origin(is_folder=is_folder)).where(F.trim("value") != "")
+    return lines.select("value", *origin(lines, is_folder=is_folder)).where(F.trim("value") != "")
 
 
-def rows_of_text(lines: DataFrame, columns: Mapping[str, Column], attributes: Column, is_broken: Column) -> DataFrame:
-    """Return the rows of lines: columns of an event, attributes, and the reason why a line is none of it."""
-    parse_error = F.when(~F.is_valid_utf8("value"), F.lit(INVALID_UTF8)).when(is_broken, F.lit(UNPARSABLE_ROW))
+def rows_of_text(lines: DataFrame, columns: Mapping[str, Column], attributes: Column, parse_error: Column) -> DataFrame:
+    """Return the rows of lines: columns of an event and attributes, or the reason why a line is none."""
+    reason = F.when(~F.is_valid_utf8("value"), F.lit(INVALID_UTF8)).otherwise(parse_error)
     return lines.select(
         *[column.alias(name) for name, column in columns.items()],
         F.lit(None).cast("timestamp").alias("event_time"),
         attributes.alias("attributes"),
-        parse_error.alias("parse_error"),
+        reason.alias("parse_error"),
         F.make_valid_utf8("value").alias("raw_text"),
         "source_file",
         ARRIVAL_DAY,
     )
+
+
+def attributes_of(names: Sequence[str], values: Sequence[Column]) -> Column:
+    """Return the values that are not NULL by their names; NULL if there are none (R23)."""
+    if not names:
+        return F.lit(None).cast(ATTRIBUTES_TYPE)
+    delivered = F.map_from_arrays(F.array(*map(F.lit, names)), F.array(*values))
+    found = F.map_filter(delivered, lambda _, value: value.isNotNull())
+    return F.when(F.exists(F.array(*values), lambda value: value.isNotNull()), found)
 
 
 @contextmanager
@@ -133,6 +142,11 @@ def reading() -> Iterator[None]:
         if not failed:
             raise
         raise DeliveryError(f"{failed[1]} cannot be read: truncated, damaged or not what its name says") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def literal_path(file: str) -> str:

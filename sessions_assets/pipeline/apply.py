@@ -121,7 +121,7 @@ def landed_batch(spark: SparkSession, plan: ApplyPlan) -> Batch:
         measured = measure(RAW_EVENTS, plan.raw, plan.days)
         note(f"{sum(part.rows for part in measured)} rows of {len(plan.days)} batches")
     # Each query reads the rows again: that costs less than to keep them.
-    return Batch(raw.read_days(spark, plan.raw, plan.pending), measured)
+    return Batch(raw.read_events(spark, plan.raw, plan.pending), measured)
 
 
 def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -> ApplyResult:

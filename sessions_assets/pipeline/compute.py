@@ -105,7 +105,7 @@ def _changed_rows(spark: SparkSession, plan: ApplyPlan, batch: Batch, stored: Se
     incoming, touched = of_days, of_days
     if plan.ods and plan.raw and any(part.day in days for part in stored):
         stored_of_days = read(spark, plan.ods).where(F.col("first_updated_at").isin(*days))
-        other_raw = read(spark, plan.raw).where(~F.col(ARRIVAL_DAY).isin(*days))
+        other_raw = read(spark, plan.raw).where(~F.col(ARRIVAL_DAY).isin(*days)).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
         incoming = of_days.unionByName(held_elsewhere(stored_of_days, of_days, other_raw))
         touched = of_days.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
     since = earliest_changes(touched)

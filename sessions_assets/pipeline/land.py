@@ -8,6 +8,7 @@ A crash needs no repair. The ledger first notes that the landing has begun and l
 ods_sessions refuses the day, and landing it again mends it.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -18,7 +19,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake import raw
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import DAYS_LATE, Lake, LakeError, count_days, count_rows
+from sessions_assets.lake.lake import DAYS_LATE, Lake, LakeError, attribute_names, count_days, count_rows
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.spark import create
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
@@ -28,7 +29,7 @@ from sessions_assets.landing.rows import reading
 from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.pipeline.results import LandedDay
-from sessions_assets.rule.events import typed
+from sessions_assets.rule.events import IDENTITY_COLUMNS, PARSE_ERRORS, typed
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class LandPlan:
     Attributes:
         unchanged: batches that have landed already and would give the same rows again; they are only counted.
         fresh: the other ones.
+        known: what the ledger knew of these days.
         lateness_days: N.
         raw_events: the table before the landing; None if it is not there yet.
         raw_quarantine: the same.
@@ -45,6 +47,7 @@ class LandPlan:
 
     unchanged: Mapping[date, Delivery]
     fresh: Mapping[date, Delivery]
+    known: Mapping[date, Entry]
     lateness_days: int
     raw_events: Snapshot | None
     raw_quarantine: Snapshot | None
@@ -83,7 +86,7 @@ def plan_land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days:
     raw_events, raw_quarantine = lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE)
     unchanged = _unchanged(batches, entries, lateness_days, raw_events, raw_quarantine)
     fresh = {day: batch for day, batch in batches.items() if day not in unchanged}
-    return LandPlan(unchanged, fresh, lateness_days, raw_events, raw_quarantine)
+    return LandPlan(unchanged, fresh, entries, lateness_days, raw_events, raw_quarantine)
 
 
 def _unchanged(
@@ -178,16 +181,25 @@ def _write_quarantine(spark: SparkSession, lake: Lake, plan: LandPlan, rows: Dat
         create(spark, lake, RAW_QUARANTINE)
     if refused or any(count_rows(plan.raw_quarantine, plan.fresh).values()):
         with phase("write raw_quarantine") as note:
-            raw.replace_days(lake, RAW_QUARANTINE, plan.fresh, rows.where(F.col("reason").isNotNull()))
+            raw.replace_days(lake, RAW_QUARANTINE, plan.fresh, _quarantined(rows))
             note(f"{refused} rows")
+
+
+def _quarantined(rows: DataFrame) -> DataFrame:
+    """Return the refused rows; what was taken out of a row that could not be parsed is no value of it."""
+    values = (*IDENTITY_COLUMNS, "timestamp_text", "attributes")
+    parsed = {name: F.when(~F.col("reason").isin(*PARSE_ERRORS), F.col(name)) for name in values}
+    return rows.where(F.col("reason").isNotNull()).withColumns(parsed)
 
 
 def _landed_days(plan: LandPlan, raw_events: Snapshot | None, raw_quarantine: Snapshot | None) -> dict[date, LandedDay]:
     """Count what the tables hold of each day: events by how late they are, refused rows by their reason."""
     batches = {**plan.unchanged, **plan.fresh}
+    names = {day: plan.known[day].attribute_names or () for day in plan.unchanged}
+    names |= attribute_names(raw_events, plan.fresh) if raw_events and plan.fresh else {}
     accepted = _count_by(raw_events, batches, DAYS_LATE)
     refused = _count_by(raw_quarantine, batches, "reason")
-    return {day: LandedDay(batches[day].source, refused[day], accepted[day]) for day in sorted(batches)}
+    return {day: LandedDay(batches[day].source, names[day], refused[day], accepted[day]) for day in sorted(batches)}
 
 
 def _count_by(table: Snapshot | None, days: Collection[date], kind: str) -> dict[date, dict[Any, int]]:
@@ -212,7 +224,13 @@ def _check_kept(landed: Mapping[date, LandedDay], delivered: int, refused: int) 
 def _entry(batch: Delivery, lateness_days: int, numbers: LandedDay | None = None) -> Entry:
     """Return the ledger's entry of a batch, without numbers while it is being landed."""
     counts = (numbers.rows_delivered, numbers.rows_accepted, numbers.rows_quarantined) if numbers else (0, 0, 0)
-    landed_at = datetime.now(UTC)
     return Entry(
-        batch.day, batch.source, batch.fingerprint, *counts, landed_at, lateness_days=lateness_days, code=code_version()
+        batch.day,
+        batch.source,
+        batch.fingerprint,
+        *counts,
+        landed_at=datetime.now(UTC),
+        lateness_days=lateness_days,
+        code=code_version(),
+        attributes=json.dumps(numbers.attributes, ensure_ascii=False) if numbers else None,
     )

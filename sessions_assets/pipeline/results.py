@@ -14,11 +14,13 @@ class LandedDay:
 
     Attributes:
         source: the file or folder, below the landing.
+        attributes: names of the other columns, sorted.
         quarantined: refused rows by reason.
         late_by_days: accepted rows by days from the event date to the arrival; -1: dated one day ahead.
     """
 
     source: str
+    attributes: tuple[str, ...]
     quarantined: Mapping[str, int]
     late_by_days: Mapping[int, int]
 

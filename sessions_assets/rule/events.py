@@ -21,15 +21,20 @@ INVALID_UTF8 = "invalid_utf8"
 UNPARSABLE_ROW = "unparsable_row"
 BLANK_TIMESTAMP = "blank_timestamp"
 UNPARSABLE_TIMESTAMP = "unparsable_timestamp"
+PARSE_ERRORS = (INVALID_UTF8, UNPARSABLE_ROW)
+"""Reasons that hold under any settings: the row has no values."""
 TOO_LATE = "too_late"
 FUTURE = "future"
 
 # A date, a time of day, and optionally an offset. Spark's own cast also accepts "2025" as a date, "10:00" as that time
 # today, and the name of a time zone, in which one hour a year is ambiguous.
-_DATE_AND_TIME = (
-    r"^\s*\d{4}-\d{1,2}-\d{1,2}[ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d{1,9})?)?"
-    r"( ?(Z|UTC|GMT|[+-]\d{1,2}(:?\d{2})?))?\s*$"
-)
+_HOUR_AND_MINUTE = r"^\s*\d{4}-\d{1,2}-\d{1,2}[ T]\d{1,2}:\d{1,2}"
+_OFFSET = r"( ?(Z|UTC|GMT|[+-](\d{4}|\d{1,2}(:\d{2})?)))?\s*$"
+_WITH_SECONDS = rf"{_HOUR_AND_MINUTE}:\d{{1,2}}(\.\d+)?{_OFFSET}"
+_WITHOUT_SECONDS = rf"{_HOUR_AND_MINUTE}{_OFFSET}"
+
+# What other programs can show: Python, for one, knows no other year.
+_FIRST_TIME, _LAST_TIME = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
 
 
 def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
@@ -42,14 +47,14 @@ def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
         lateness_days: N, in calendar days.
 
     Returns:
-        The same rows with `timestamp` as TIMESTAMP (microseconds, UTC) and a column `reason`, NULL for an event.
-        A fraction finer than a microsecond is cut off (R6).
+        The same rows with `timestamp` as TIMESTAMP (microseconds, UTC), `timestamp_text`, the text from which it was
+        read (R23), and `reason`, NULL for an event. A fraction finer than a microsecond is cut off (R6). A time before
+        the year 1 or after 9999, which no event can have, becomes the nearest within them.
     """
-    text = F.col("timestamp")
-    parsed = F.when(text.rlike(_DATE_AND_TIME), text.try_cast("timestamp"))
-    return rows.withColumn("event_time", F.coalesce("event_time", parsed)).select(
+    return rows.withColumn("event_time", F.coalesce("event_time", _parsed(F.col("timestamp")))).select(
         *[column for column in rows.columns if column not in {"timestamp", "event_time", "parse_error"}],
-        F.col("event_time").alias("timestamp"),
+        _within_four_digits(F.col("event_time")).alias("timestamp"),
+        F.col("timestamp").alias("timestamp_text"),
         F.coalesce(
             F.col("parse_error"),
             *[F.when(is_blank(c), F.lit(f"blank_{c}")) for c in IDENTITY_COLUMNS if c != "timestamp"],
@@ -58,6 +63,19 @@ def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
             lateness_reason(F.to_date("event_time"), F.col(ARRIVAL_DAY), lateness_days),
         ).alias("reason"),
     )
+
+
+def _parsed(text: Column) -> Column:
+    # The cast takes no offset behind a time without seconds.
+    with_seconds = F.regexp_replace(text, rf"({_HOUR_AND_MINUTE})", "$1:00")
+    return F.when(text.rlike(_WITH_SECONDS), text.try_cast("timestamp")).when(
+        text.rlike(_WITHOUT_SECONDS), with_seconds.try_cast("timestamp")
+    )
+
+
+def _within_four_digits(time: Column) -> Column:
+    first, last = F.lit(_FIRST_TIME).cast("timestamp"), F.lit(_LAST_TIME).cast("timestamp")
+    return F.when(time < first, first).when(time > last, last).otherwise(time)
 
 
 def lateness_reason(event_date: Column, arrival_day: Column, lateness_days: int) -> Column:
