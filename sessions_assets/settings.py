@@ -3,12 +3,16 @@
 The only module that reads the environment. Must not know Dagster, or what is done with a setting.
 """
 
+import locale
 import os
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
 from sessions_assets.lake.lake import ROWS, WAYS_TO_COMMIT
@@ -68,8 +72,8 @@ class Settings:
             SettingsError: a value does not parse.
         """
         parsers: dict[str, tuple[str, Callable[[str], Any]]] = {
-            "landing": ("SESSIONS_LANDING", str),
-            "lake": ("SESSIONS_LAKE", str),
+            "landing": ("SESSIONS_LANDING", _folder),
+            "lake": ("SESSIONS_LAKE", _folder),
             "first_day": ("SESSIONS_FIRST_DAY", _day),
             "timeout": ("SESSIONS_TIMEOUT_SECONDS", _seconds),
             "user_actions": ("SESSIONS_USER_ACTIONS", _actions),
@@ -87,13 +91,49 @@ class Settings:
         for name, (variable, parse) in parsers.items():
             if text := environment.get(variable, "").strip():
                 try:
-                    values[name] = parse(text)
+                    values[name] = parse(_bare(text))
                 except ValueError as error:
                     raise SettingsError(f"{variable}={text!r}: expected {error}") from error
         return cls(**values)
 
 
+@contextmanager
+def utf8_names() -> Iterator[None]:
+    """Let processes that start meanwhile take names of files for UTF-8, if this one does so against its locale.
+
+    Under the locale C or POSIX, or one that is not installed, Python takes them for UTF-8 and a JVM for ASCII.
+    """
+    if sys.getfilesystemencoding() != "utf-8" or locale.nl_langinfo(locale.CODESET) == "UTF-8":
+        yield
+        return
+    environment = os.environ  # noqa: TID251 - what a process inherits can be set nowhere else
+    usual = environment.get("LC_ALL")
+    environment["LC_ALL"] = "C.UTF-8"
+    try:
+        yield
+    finally:
+        del environment["LC_ALL"]
+        if usual is not None:
+            environment["LC_ALL"] = usual
+
+
 _LONGEST_TIMEOUT = 365 * 24 * 3600 * 1_000_000
+
+
+def _bare(text: str) -> str:
+    # Some readers of env files leave the quotes around a value.
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        raise ValueError("a value without quotes around it")
+    return text
+
+
+def _folder(text: str) -> str:
+    if not text.startswith("~"):
+        return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError as error:
+        raise ValueError("a folder of a user who has a home") from error
 
 
 def _day(text: str) -> date:
@@ -119,7 +159,7 @@ def _seconds(text: str) -> timedelta:
 
 
 def _actions(text: str) -> frozenset[str] | None:
-    actions = frozenset(action.strip() for action in text.split(","))
+    actions = frozenset(_bare(action.strip()) for action in text.split(","))
     if "" in actions or ("*" in actions and len(actions) > 1):
         raise ValueError("event ids separated by commas, or * alone for every event")
     return None if actions == {"*"} else actions

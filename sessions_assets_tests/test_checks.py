@@ -18,7 +18,7 @@ from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches
 
 CHECKS = {
-    "raw_events": ["conservation", "quarantine_rate", "batch_not_empty"],
+    "raw_events": ["conservation", "quarantine_rate", "batch_not_empty", "user_actions_found"],
     "ods_sessions": [*VIOLATIONS, "window_complete", "late_share"],
 }
 GOOD, BAD = "SUCCEEDED", "FAILED"

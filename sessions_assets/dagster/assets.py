@@ -20,7 +20,7 @@ from sessions_assets.dagster.metadata import (
     table_metadata,
 )
 from sessions_assets.dagster.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
-from sessions_assets.dagster.steps import step
+from sessions_assets.dagster.steps import no_day, step
 from sessions_assets.lake.ods import sessions_by_hour
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.pipeline.apply import apply
@@ -128,7 +128,10 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
 
 
 def _days(context: dg.AssetExecutionContext) -> list[date]:
-    return sorted(date.fromisoformat(key) for key in context.partition_keys)
+    days = sorted(date.fromisoformat(key) for key in context.partition_keys)
+    if not days:
+        raise no_day(context.run.tags)
+    return days
 
 
 def _add_metadata(

@@ -16,6 +16,7 @@ from sessions_assets.dagster.internals import (
     PARTITION_NAME_TAG,
     AssetCheckEvaluationTargetMaterializationData,
 )
+from sessions_assets.dagster.steps import no_day, refusal
 
 _PAGE = 1000
 """So many materializations are fetched at once: the days of some years, or a month that was repeated often."""
@@ -39,6 +40,9 @@ def days_of_run(context: dg.AssetCheckExecutionContext, days: dg.DailyPartitions
     """Return the days of the run, from its tags: a check that runs beside its asset has no `partition_keys`.
 
     None: the run names no day, as "Execute all" in the UI does.
+
+    Raises:
+        Failure: the run is of a range without a day.
     """
     tags = context.run.tags
     if PARTITION_NAME_TAG in tags:
@@ -46,7 +50,10 @@ def days_of_run(context: dg.AssetCheckExecutionContext, days: dg.DailyPartitions
     if ASSET_PARTITION_RANGE_START_TAG not in tags:
         return None
     first, last = tags[ASSET_PARTITION_RANGE_START_TAG], tags[ASSET_PARTITION_RANGE_END_TAG]
-    return [date.fromisoformat(key) for key in days.get_partition_keys() if first <= key <= last]
+    found = [date.fromisoformat(key) for key in days.get_partition_keys() if first <= key <= last]
+    if not found:
+        raise no_day(tags)
+    return found
 
 
 def report(
@@ -78,7 +85,7 @@ def report(
         if _is_blocking(context, key) and not whole.passed:
             blocked.append(key.name)
     if blocked:
-        raise dg.Failure(description=f"{asset} fails {', '.join(sorted(blocked))}", allow_retries=False)
+        raise refusal(f"{asset} fails {', '.join(sorted(blocked))}")
 
 
 def _result(key: dg.AssetCheckKey, whole: Evaluation) -> dg.AssetCheckResult:

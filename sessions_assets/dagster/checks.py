@@ -18,15 +18,18 @@ from sessions_assets.dagster.resources import LakeResource, SessionRuleResource,
 from sessions_assets.dagster.steps import step
 from sessions_assets.lake.lake import Lake, count_rows
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets.pipeline.actions import count_actions
 from sessions_assets.pipeline.audit import (
     CONSERVATION,
     LATE_SHARE,
     NOT_EMPTY,
     QUARANTINE_RATE,
+    USER_ACTIONS,
     WINDOW,
     DayFinding,
     Limits,
     RawCounts,
+    actions_finding,
     batch_findings,
     day_findings,
 )
@@ -52,13 +55,14 @@ def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, limits: Limits) ->
         CONSERVATION: "each row of the batch is in `raw_events` or in `raw_quarantine`",
         QUARANTINE_RATE: f"at most {limits.quarantine_share:.0%} of the batch was refused",
         NOT_EMPTY: "there is a batch, and it has at least one row",
+        USER_ACTIONS: "events have a user action among them, and no id differs from one by white space alone",
     }
 
     @dg.multi_asset_check(name="checks_of_raw_events", specs=_specs(RAW_EVENTS.name, assertions, days), can_subset=True)
     def checks_of_raw_events(
-        context: dg.AssetCheckExecutionContext, lake: LakeResource
+        context: dg.AssetCheckExecutionContext, lake: LakeResource, session_rule: SessionRuleResource
     ) -> Iterator[dg.AssetCheckResult]:
-        """Compare the ledger with the row counts in the tables' logs. Reads no row, and each table's log once."""
+        """Compare the ledger with the row counts in the tables' logs, each read once; count the user actions."""
         asked = days_of_run(context, days)
         with step(context.log):
             opened = lake.open()
@@ -66,7 +70,11 @@ def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, limits: Limits) ->
             kept = [day for day in asked or entries if day not in entries or not entries[day].expired_at]
             raw_events, raw_quarantine = opened.find(RAW_EVENTS), opened.find(RAW_QUARANTINE)
             counts = RawCounts(count_rows(raw_events, kept), count_rows(raw_quarantine, kept))
+            actions = count_actions(raw_events, kept, session_rule.rule)
         findings = [finding for day in kept for finding in batch_findings(day, entries.get(day), counts, limits)]
+        findings += [actions_finding(day, found) for day, found in actions.items()]
+        for remark in filter(None, (finding.remark for finding in findings)):
+            context.log.warning(remark)
         yield from report(context, RAW_EVENTS.name, [_evaluation(finding) for finding in findings])
 
     return checks_of_raw_events

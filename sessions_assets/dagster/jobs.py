@@ -13,7 +13,7 @@ from sessions_assets.dagster.assets import RAW_POOL, SESSIONS_POOL, arrival_days
 from sessions_assets.dagster.internals import UnresolvedAssetJobDefinition
 from sessions_assets.dagster.metadata import changes_metadata, rows_table
 from sessions_assets.dagster.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
-from sessions_assets.dagster.steps import step
+from sessions_assets.dagster.steps import refusal, step
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.pipeline import maintain
 from sessions_assets.pipeline.audit import Arrival, arrival
@@ -79,10 +79,9 @@ def judge_all_sessions(
         inspection = inspect_all(pyspark.spark_session, opened, session_rule.rule)
     broken = {name: rows for name, rows in inspection.broken.items() if rows}
     if broken:
-        raise dg.Failure(
-            description=f"ods_sessions breaks the rule: {', '.join(f'{n} rows {name}' for name, n in broken.items())}",
-            metadata={name: rows_table(rows, ROW_COLUMNS) for name, rows in inspection.examples.items()},
-            allow_retries=False,
+        raise refusal(
+            f"ods_sessions breaks the rule: {', '.join(f'{n} rows {name}' for name, n in broken.items())}",
+            {name: rows_table(rows, ROW_COLUMNS) for name, rows in inspection.examples.items()},
         )
     context.add_output_metadata({"rows_judged": inspection.rows_judged})
 
@@ -137,7 +136,7 @@ def look_for_the_batch(
             if not deliveries:
                 raise DeliveryError(batches.missing(day))
         problem = f"the batch of {day} is in the landing as {deliveries[day].source} but has not landed"
-    raise dg.Failure(f"{problem}: is the sensor new_batches on, or has its run failed?", allow_retries=False)
+    raise refusal(f"{problem}: is the sensor new_batches on, or has its run failed?")
 
 
 @dg.job(description="Deletes raw events and quarantined rows older than two weeks before the newest applied day.")

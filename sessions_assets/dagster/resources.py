@@ -17,7 +17,7 @@ from sessions_assets.lake.lake import ROWS, Lake
 from sessions_assets.lake.spark import DRIVER_MEMORY, spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.rule.session_rule import SessionRule
-from sessions_assets.settings import Settings
+from sessions_assets.settings import Settings, utf8_names
 from sessions_assets.storage import DEFAULT_REGION, S3_SCHEME, Storage
 
 
@@ -44,9 +44,10 @@ class SparkResource(LazyPySparkResource):
             JarsError: the jars of Spark are missing.
         """
         if self._session is None:
-            self._session = spark_session(
-                self.master, self.driver_memory, uses_s3=self.uses_s3, config=self.spark_config
-            )
+            with utf8_names():
+                self._session = spark_session(
+                    self.master, self.driver_memory, uses_s3=self.uses_s3, config=self.spark_config
+                )
         return self._session
 
     @property

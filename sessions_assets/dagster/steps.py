@@ -3,17 +3,22 @@
 Must not know what a step does.
 """
 
+import atexit
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+import click
 import dagster as dg
 
+from sessions_assets.dagster.internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.ledger import ClosedDayError
 from sessions_assets.lake.spark import JarsError
 from sessions_assets.landing.batches import DeliveryError
+from sessions_assets.pipeline.land import LandingError
 from sessions_assets.pipeline.progress import LOGGER
 from sessions_assets.storage import StorageError
 
@@ -32,8 +37,6 @@ class _RunLogHandler(logging.Handler):
 def step(log: dg.DagsterLogManager) -> Iterator[Callable[[], float]]:
     """Log the progress of a step in its run's log, and fail with the message alone if the request is refused.
 
-    A retry would be refused too, so there is none.
-
     Yields:
         A function that returns the seconds since the step began.
     """
@@ -44,6 +47,22 @@ def step(log: dg.DagsterLogManager) -> Iterator[Callable[[], float]]:
     try:
         yield lambda: round(time.monotonic() - started, 1)
     except (ClosedDayError, DeliveryError, JarsError, LakeError, StorageError) as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise refusal(str(error)) from error
+    except LandingError as error:
+        raise dg.Failure(description=str(error)) from error
     finally:
         LOGGER.removeHandler(handler)
+
+
+def refusal(sentence: str, metadata: Mapping[str, dg.MetadataValue[Any]] | None = None) -> dg.Failure:
+    """Return the failure of a step whose request is refused. A retry would be refused too, so there is none."""
+    # Dagster's own command line shows some hundred lines after this one, and ends with "Materialization failed".
+    if click.get_current_context(silent=True):
+        atexit.register(click.echo, sentence, err=True)
+    return dg.Failure(description=sentence, metadata=metadata, allow_retries=False)
+
+
+def no_day(tags: Mapping[str, str]) -> dg.Failure:
+    """Return the failure of a step whose run, by its tags, is of a range without a day."""
+    first, last = tags[ASSET_PARTITION_RANGE_START_TAG], tags[ASSET_PARTITION_RANGE_END_TAG]
+    return refusal(f"{first}...{last} has no day: expected the first day, then the last one")

@@ -28,6 +28,8 @@ _SPARK_SETTINGS = {
     # R10: times are UTC wherever the machine stands; casts that fail must be asked for with try_.
     "spark.sql.session.timeZone": "UTC",
     "spark.executor.extraJavaOptions": "-Duser.timezone=UTC",
+    # The names of files are UTF-8, whatever the locale of a worker.
+    "spark.executorEnv.LC_ALL": "C.UTF-8",
     "spark.sql.ansi.enabled": "true",
     # Two columns of a file may differ in the case of their names only.
     "spark.sql.caseSensitive": "true",

@@ -8,11 +8,12 @@ Source of the rules: R20 (empty and missing).
 import hashlib
 import io
 import re
+import stat
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from fsspec.core import url_to_fs
@@ -114,20 +115,25 @@ class Landing:
                 problems.setdefault(day, problem)
         return {day: found[day] for day in sorted(found) if day not in problems}, problems
 
-    def _delivery(self, day: date, name: str, entry: Mapping[str, Any]) -> Delivery:
+    def _delivery(self, day: date, name: str, listed: Mapping[str, Any]) -> Delivery:
+        entry = self._followed(listed)
         is_folder = entry["type"] == "directory"
         if is_folder != (_DAY.fullmatch(name) is not None):
             problem = "is a folder: expected a file" if is_folder else "is a file: expected a folder of that name"
             raise DeliveryError(f"{self.address(name)} {problem}, or {self._expected(day)}")
         files = self._parts(name) if is_folder else [entry]
-        addresses = tuple(str(self._files.unstrip_protocol(file["name"])) for file in files)
+        addresses = [str(self._files.unstrip_protocol(file["name"])) for file in files]
+        for address, file in zip(addresses, files, strict=True):
+            if file["type"] != "file":
+                raise DeliveryError(f"{address} is neither a file nor a folder: expected a file of events")
         versions = [f"{PurePosixPath(f['name']).name} {f['size']} {_version(f)}" for f in files]
-        return Delivery(day, name, addresses, hashlib.sha256("\n".join(versions).encode()).hexdigest()[:32])
+        return Delivery(day, name, tuple(addresses), hashlib.sha256("\n".join(versions).encode()).hexdigest()[:32])
 
     def _parts(self, folder: str) -> list[Mapping[str, Any]]:
         entries = self._list(f"{self._root}/{folder}")
         # Spark and Hadoop leave hidden files such as _SUCCESS and .part-0.crc.
-        parts = [e for e in entries if not PurePosixPath(e["name"]).name.startswith(("_", "."))]
+        listed = [e for e in entries if not PurePosixPath(e["name"]).name.startswith(("_", "."))]
+        parts = [self._followed(entry) for entry in listed]
         unexpected = [e["name"] for e in parts if e["type"] == "directory" or not e["name"].endswith(FORMATS)]
         if unexpected or not parts:
             problem = f"holds {PurePosixPath(unexpected[0]).name}" if unexpected else "holds no file"
@@ -138,7 +144,7 @@ class Landing:
     def _list(self, folder: str) -> list[Mapping[str, Any]]:
         try:
             self._files.invalidate_cache(folder)
-            return sorted(self._files.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
+            entries = [entry for entry in self._files.ls(folder, detail=True) if not _is_marker(entry)]
         except FileNotFoundError as error:
             if self._is_s3:
                 return []  # S3 has no empty prefix; that the bucket exists was checked before
@@ -146,7 +152,30 @@ class Landing:
             raise DeliveryError(f"{address} does not exist: expected a folder with batches") from error
         except NotADirectoryError as error:
             raise DeliveryError(f"{folder} is a file: expected a folder with batches") from error
+        except PermissionError as error:
+            address = self._files.unstrip_protocol(folder)
+            raise DeliveryError(f"{address} may not be listed: expected a folder that can be read") from error
+        return sorted(entries, key=lambda entry: str(entry["name"]))
+
+    def _followed(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a link leads to, under the name of the link; anything else as it is."""
+        # fsspec lists the time and the type of the link itself, which stay when its target changes.
+        if not entry.get("islink"):
+            return entry
+        try:
+            target = Path(entry["name"]).stat()
+        except OSError as error:
+            link = f"{self._files.unstrip_protocol(entry['name'])} is a link to {entry['destination']}"
+            raise DeliveryError(f"{link}, which cannot be followed: {error.strerror}") from error
+        kind = "directory" if stat.S_ISDIR(target.st_mode) else "file" if stat.S_ISREG(target.st_mode) else "other"
+        return {**entry, "type": kind, "size": target.st_size, "mtime": target.st_mtime}
+
+
+def _is_marker(entry: Mapping[str, Any]) -> bool:
+    """Return whether an object on S3 only says that there is a folder, as consoles and Hadoop leave them."""
+    return not entry["size"] and entry["name"].endswith(("/", "_$folder$"))
 
 
 def _version(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("ETag") or entry.get("mtime"))
+    version = entry.get("ETag") or entry.get("mtime")
+    return f"{version} {entry['destination']}" if entry.get("islink") else str(version)

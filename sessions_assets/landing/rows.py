@@ -27,6 +27,10 @@ ATTRIBUTES_TYPE = "map<string, string>"
 
 _UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 _FAILED_FILE = re.compile(r"\[FAILED_READ_FILE\b[^]]*\].*? file:? (\S+?)\.?\s")
+# What Spark says of a value: the classes 22 and 23 of SQLSTATE.
+_FAILED_VALUE = re.compile(r"\[([A-Z_.]+)\] ((?:(?!SQLSTATE: ).)*?)\s*SQLSTATE: 2[23]\w{3}", re.DOTALL)
+_NAMED_FILES = 3
+_OF_PATTERNS = re.compile(r"[\[\]{}*?\\]")
 
 
 @dataclass(frozen=True)
@@ -129,19 +133,32 @@ def attributes_of(names: Sequence[str], values: Sequence[Column]) -> Column:
 
 
 @contextmanager
-def reading() -> Iterator[None]:
-    """Raise one sentence when Spark fails to read a file.
+def reading(files: Sequence[str] = ()) -> Iterator[None]:
+    """Raise one sentence when Spark fails to read a file, or a value in it.
+
+    Args:
+        files: those that are read, for an error in which Spark does not say which of them it is.
 
     Raises:
-        DeliveryError: the message names the file.
+        DeliveryError: the message names the file, or the files of which it is one.
     """
     try:
         yield
     except (PySparkException, Py4JJavaError) as error:
-        failed = _FAILED_FILE.search(str(error))
-        if not failed:
-            raise
-        raise DeliveryError(f"{failed[1]} cannot be read: truncated, damaged or not what its name says") from error
+        text = str(error)
+        if failed := _FAILED_FILE.search(text):
+            raise DeliveryError(f"{failed[1]} cannot be read: truncated, damaged or not what its name says") from error
+        if files and (value := _FAILED_VALUE.search(text)):
+            raise DeliveryError(
+                f"{named(files)} cannot be read: {value[2].partition(chr(10))[0]} [{value[1]}]"
+            ) from error
+        raise
+
+
+def named(files: Sequence[str]) -> str:
+    """Return the files as part of a sentence, of many of them the first."""
+    more = f" and {len(files) - _NAMED_FILES} more" if len(files) > _NAMED_FILES else ""
+    return ", ".join(files[:_NAMED_FILES]) + more
 
 
 def first_line(error: Exception) -> str:
@@ -150,9 +167,15 @@ def first_line(error: Exception) -> str:
 
 
 def literal_path(file: str) -> str:
-    """Return a path that Hadoop does not take for a pattern."""
+    """Return a path that Hadoop does not take for a pattern.
+
+    Raises:
+        DeliveryError: there is no such path; the message names the file.
+    """
+    if _OF_PATTERNS.search(file) and ":" in file.partition("://")[2]:
+        raise DeliveryError(f"{file} cannot be read: expected no colon in a path with one of the characters []{{}}*?\\")
     # Hadoop would expand these characters, and read other files than the one that is named.
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", file)
+    return _OF_PATTERNS.sub(r"\\\g<0>", file)
 
 
 def plain_name(name: str) -> str:

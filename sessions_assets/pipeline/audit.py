@@ -1,7 +1,7 @@
-"""Findings of a day: conservation, quarantine rate, window, lateness, violations; and how far its batch has come.
+"""Findings of a day: conservation, quarantine, actions, window, lateness, violations; and how far its batch has come.
 
 Arithmetic over values that were read before. Must not know Dagster, tables, paths, or how a row is judged.
-Source of the rules: R8, R12, R13 (quarantine), R11 (the window), R20 (empty is not missing).
+Source of the rules: R7 (ids as delivered), R8, R12, R13 (quarantine), R11 (the window), R20 (empty is not missing).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +11,15 @@ from enum import Enum
 from typing import Any
 
 from sessions_assets.lake.ledger import Entry
+from sessions_assets.pipeline.actions import DayActions
 from sessions_assets.pipeline.inspections import Inspection
 from sessions_assets.rule.violations import VIOLATIONS
 
 CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "batch_not_empty"
+USER_ACTIONS = "user_actions_found"
 WINDOW, LATE_SHARE = "window_complete", "late_share"
+
+_NAMED_IDS = 5
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class DayFinding:
         numbers: what was compared, by name.
         is_warning: a failure stops nothing.
         examples: some of the offending rows, as column -> value.
+        remark: a sentence for the log of the run, of a failure that its numbers alone do not explain.
     """
 
     check: str
@@ -37,6 +42,7 @@ class DayFinding:
     numbers: Mapping[str, Any]
     is_warning: bool = False
     examples: Sequence[Mapping[str, Any]] = ()
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,22 @@ def batch_findings(day: date, entry: Entry | None, counts: RawCounts, limits: Li
     is_usual = share <= limits.quarantine_share
     yield DayFinding(QUARANTINE_RATE, day, is_usual, {"share": round(share, 4)}, is_warning=True)
     yield DayFinding(NOT_EMPTY, day, delivered > 0, batch, is_warning=True)
+
+
+def actions_finding(day: date, found: DayActions) -> DayFinding:
+    """Return whether a day has a user action, and no id that only looks like one; a day without events passes."""
+    most = sorted(found.padded.items(), key=lambda item: (-item[1], item[0]))
+    ids = ", ".join(f"{event_id!r} in {rows}" for event_id, rows in most[:_NAMED_IDS])
+    more = f" and {len(most) - _NAMED_IDS} other ids" if len(most) > _NAMED_IDS else ""
+    remarks = []
+    if found.rows and not found.actions:
+        remarks.append(f"none of {found.rows} events is a user action")
+    if most:
+        remarks.append(f"event ids differ from user actions by white space alone, so are none: {ids} rows{more}")
+    numbers = {"events": found.rows, "user_actions": found.actions, "padded_rows": sum(found.padded.values())}
+    remark = f"{day}: {'; '.join(remarks)}" if remarks else ""
+    shown = {**numbers, "padded_ids": f"{ids}{more}" or "none"}
+    return DayFinding(USER_ACTIONS, day, not remarks, shown, is_warning=True, remark=remark)
 
 
 def day_findings(

@@ -9,11 +9,15 @@ ods_sessions refuses the day, and landing it again mends it.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
@@ -25,11 +29,15 @@ from sessions_assets.lake.spark import create
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
 from sessions_assets.landing.readers import read_rows
-from sessions_assets.landing.rows import reading
+from sessions_assets.landing.rows import named, reading
 from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.pipeline.results import LandedDay
 from sessions_assets.rule.events import IDENTITY_COLUMNS, PARSE_ERRORS, typed
+
+
+class LandingError(Exception):
+    """Spark has failed to write batches, by no fault of theirs: it may succeed the next time. Names files and cause."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ def land(
 
     Raises:
         DeliveryError: no day has a batch, or a batch cannot be taken; raw_events is as it was then.
+        LandingError: Spark has failed to write them.
         ClosedDayError: a day has expired; nothing is changed then (R21).
         LakeError: a file changed while it was read, or another run landed the day; landing it again mends it.
     """
@@ -136,24 +145,47 @@ def commit(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame | No
 
     Raises:
         ClosedDayError: a day has expired since the plan; nothing is changed then (R21).
-        DeliveryError: a file cannot be read; raw_events and the ledger are as they were then.
+        DeliveryError: a file cannot be read.
+        LandingError: Spark has failed otherwise. Of either kind, while raw_events is written: it and the ledger are as
+            they were then.
         LakeError: a file changed while it was read, or another run lands one of these days.
     """
     if rows is None:
         return _landed_days(plan, plan.raw_events, plan.raw_quarantine)
     known = lake.ledger.begin([_entry(batch, plan.lateness_days) for batch in plan.fresh.values()])
-    try:
-        delivered, refused = _write_events(spark, lake, plan, rows)
-    except DeliveryError:
-        # Raw is as it was, so what the ledger noted of it still holds.
-        lake.ledger.take_back(plan.fresh, known)
-        raise
-    _write_quarantine(spark, lake, plan, rows, refused)
+    files = [file for batch in plan.fresh.values() for file in batch.files]
+    with _writing(files):
+        try:
+            delivered, refused = _write_events(spark, lake, plan, rows)
+        except Exception:
+            # An interruption is no such failure: Spark may still be writing then.
+            _take_back(lake, plan, known)
+            raise
+        _write_quarantine(spark, lake, plan, rows, refused)
     landed = _landed_days(plan, lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE))
     fresh = {day: landed[day] for day in plan.fresh}
     _check_kept(fresh, delivered, refused)
     lake.ledger.record([_entry(plan.fresh[day], plan.lateness_days, numbers) for day, numbers in fresh.items()])
     return landed
+
+
+@contextmanager
+def _writing(files: Sequence[str]) -> Iterator[None]:
+    """Raise one sentence when Spark fails."""
+    try:
+        with reading(files):
+            yield
+    except (PySparkException, Py4JError) as error:
+        causes = re.findall(r"^Caused by: (.*)$", str(error), re.MULTILINE) or str(error).strip().splitlines()[:1]
+        raise LandingError(f"{named(files)} cannot be landed: {causes[-1] if causes else type(error)}") from error
+
+
+def _take_back(lake: Lake, plan: LandPlan, known: Mapping[date, Entry]) -> None:
+    """Restore what the ledger noted of these days, if raw_events is as it was: then it still holds."""
+    found = lake.find(RAW_EVENTS)
+    # Created by the landing, it has version 0 and no row.
+    if found is None or found.version == (plan.raw_events.version if plan.raw_events else 0):
+        lake.ledger.take_back(plan.fresh, known)
 
 
 def _write_events(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame) -> tuple[int, int]:
@@ -165,7 +197,7 @@ def _write_events(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFra
     observation = Observation()
     observed = rows.observe(observation, F.count("*").alias("delivered"), F.count_if(is_refused).alias("refused"))
     is_new = not any(count_rows(plan.raw_events, plan.fresh).values())
-    with reading(), phase("write raw_events") as note:
+    with phase("write raw_events") as note:
         if is_new:
             raw.append_rows(lake, RAW_EVENTS, observed.where(~is_refused))
         else:
