@@ -4,6 +4,7 @@ What is in a file is tested in `test_landing` and `test_drift`.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -241,13 +242,22 @@ def test_objects_that_mark_a_folder_are_no_batch(monkeypatch: pytest.MonkeyPatch
 # --- Writes that fail
 
 
-@pytest.fixture
-def landed(lake: Lake, tmp_path: Path) -> Lake:
-    """A day that has landed and was applied, then delivered again with another row."""
-    land_files(lake, tmp_path, {"2025-03-10.csv": HEADER + LINE})
+@pytest.fixture(scope="module")
+def delivered_again(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A day that has landed and was applied, then delivered again with another row: lake and landing."""
+    folder = tmp_path_factory.mktemp("delivered_again")
+    lake = Lake(spark, str(folder / "lake"))
+    land_files(lake, folder, {"2025-03-10.csv": HEADER + LINE})
     apply(lake.spark, lake, [day(0)], SessionRule())
-    (tmp_path / "landing" / "2025-03-10.csv").write_text(HEADER + LINE + OTHER)
-    return lake
+    (folder / "landing" / "2025-03-10.csv").write_text(HEADER + LINE + OTHER)
+    return folder
+
+
+@pytest.fixture
+def landed(spark: SparkSession, delivered_again: Path, tmp_path: Path) -> Lake:
+    """A copy of it, for a test that writes."""
+    shutil.copytree(delivered_again, tmp_path, dirs_exist_ok=True)
+    return Lake(spark, str(tmp_path / "lake"))
 
 
 def again(lake: Lake, folder: Path) -> None:
@@ -347,7 +357,7 @@ def test_checks_of_no_day_are_refused(asset: str, spark: SparkSession, tmp_path:
 
 
 def test_a_refusal_is_what_the_failure_shows_first(spark: SparkSession, tmp_path: Path) -> None:
-    """The UI shows the message of the error; it asks for no second attempt, unlike a write that has failed."""
+    """The UI shows the message of the error, and the description."""
     (tmp_path / "landing").mkdir()
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
     result = deployment.materialize(day(0), only=["raw_events"])
