@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from sessions_assets.lake.ledger import Entry
+from sessions_assets.pipeline.actions import DayActions
 from sessions_assets.pipeline.audit import (
     CONSERVATION,
     LATE_SHARE,
@@ -16,6 +17,7 @@ from sessions_assets.pipeline.audit import (
     DayFinding,
     Limits,
     RawCounts,
+    actions_finding,
     arrival,
     batch_findings,
     day_findings,
@@ -29,6 +31,7 @@ NOON = datetime(2025, 3, 10, 12, tzinfo=UTC)
 LIMITS = Limits(quarantine_share=0.05, late_share=0.2, first_day=DAY - timedelta(days=30), lateness_days=5)
 LANDED = Entry(DAY, "2025-03-10.csv", "mark", 100, 95, 5, NOON)
 APPLIED = replace(LANDED, applied_at=NOON)
+LOOKALIKES = "event ids differ from user actions by white space alone, so are none: "
 KEPT = RawCounts({DAY: 95}, {DAY: 5})
 
 
@@ -77,6 +80,28 @@ def test_more_than_the_share_of_refused_rows_is_a_warning() -> None:
     assert of_batch(LANDED)[QUARANTINE_RATE].numbers == {"share": 0.05}
     more = replace(LANDED, rows_accepted=94, rows_quarantined=6)
     assert not of_batch(more)[QUARANTINE_RATE].passed
+
+
+@pytest.mark.parametrize(
+    ("found", "remark"),
+    [
+        (DayActions(), ""),
+        (DayActions(rows=5, actions=1), ""),
+        (DayActions(rows=5), "2025-03-10: none of 5 events is a user action"),
+        (
+            DayActions(rows=9, actions=1, padded={"b\t": 1, " a": 3}),
+            f"2025-03-10: {LOOKALIKES}3 rows ' a', 1 rows 'b\\t'",
+        ),
+        (
+            DayActions(rows=7, padded={" a": 1, "a ": 1, "\ta": 1, "a\t": 1, " b": 1, "b ": 2}),
+            f"2025-03-10: none of 7 events is a user action; {LOOKALIKES}"
+            "2 rows 'b ', 1 rows '\\ta', 1 rows ' a', 1 rows ' b', 1 rows 'a\\t' and 1 more ids",
+        ),
+    ],
+)
+def test_a_day_without_actions_or_with_ids_like_theirs_is_a_warning(found: DayActions, remark: str) -> None:
+    finding = actions_finding(DAY, found)
+    assert (finding.passed, finding.is_warning, finding.remark) == (not remark, True, remark)
 
 
 def test_each_violation_is_a_finding_with_its_examples() -> None:

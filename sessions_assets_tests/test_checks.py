@@ -3,6 +3,7 @@
 Violations of the rule in stored rows are tested in `test_violations`, the arithmetic of findings in `test_audit`.
 """
 
+import logging
 from datetime import date
 from pathlib import Path
 
@@ -134,6 +135,36 @@ def test_a_range_with_one_bad_day_shows_which(spark: SparkSession, tmp_path: Pat
     assert {name for name, evaluation in whole.items() if not evaluation.passed} == {"one_row_per_event"}
     assert whole["one_row_per_event"].metadata["rows_judged"].value == 7
     assert states(deployment, "one_row_per_event") == {day(0): GOOD, day(1): BAD, day(2): GOOD}
+
+
+def test_actions_that_nobody_meets_are_told(spark: SparkSession, tmp_path: Path) -> None:
+    """Ids are exact, so a blank after the comma makes another event: each such day warns, and a line says which ids."""
+    header, event_line = "user_id,event_id,product_code,timestamp\n", "u,{},I,2025-03-1{} 10:00:0{}\n"
+    ids = {0: ["a", "x"], 1: [" a", " a", "x", "\u00a0it's\t"], 2: ["x", "A"], 3: []}
+    (tmp_path / "landing").mkdir()
+    for number, delivered in ids.items():
+        lines = "".join(event_line.format(event_id, number, second) for second, event_id in enumerate(delivered))
+        (tmp_path / "landing" / f"{day(number)}.csv").write_text(header + lines)
+    deployment = Deployment(
+        spark, tmp_path / "lake", tmp_path / "landing", user_actions=frozenset({"a", "it's"}), first_day=day(0)
+    )
+
+    result = deployment.materialize(day(0), day(3), only=["raw_events"], checks=True)
+
+    assert result.success
+    expected = {day(0): GOOD, day(1): BAD, day(2): BAD, day(3): GOOD}
+    assert states(deployment, "user_actions_found") == expected
+    records = deployment.instance.all_logs(result.run_id)
+    lines_of_log = [record.user_message for record in records if record.level == logging.WARNING]
+    assert [line for line in lines_of_log if "2025-03-1" in line] == [
+        "2025-03-11: none of 4 events is a user action; event ids differ from user actions by white space alone, "
+        "so are none: 2 rows ' a', 1 rows \"\\xa0it's\\t\"",
+        "2025-03-12: none of 2 events is a user action",
+    ]
+    whole = of_the_whole(deployment, "raw_events")["user_actions_found"]
+    assert (whole.passed, whole.metadata["failed"].value) == (False, "2025-03-11, 2025-03-12")
+    every = Deployment(spark, tmp_path / "lake", tmp_path / "landing", user_actions=None, first_day=day(0))
+    assert of_the_whole(every, "raw_events")["user_actions_found"].passed
 
 
 def test_late_rows_and_missing_days_are_warnings(spark: SparkSession, tmp_path: Path) -> None:

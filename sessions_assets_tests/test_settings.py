@@ -8,6 +8,7 @@ import pytest
 
 from sessions_assets.lake.spark import java_options
 from sessions_assets.settings import Settings, SettingsError
+from sessions_assets_tests.pages import variables_read
 
 
 def test_defaults_work_in_a_fresh_clone() -> None:
@@ -110,6 +111,30 @@ def test_a_star_makes_every_event_an_action() -> None:
 def test_an_invalid_value_is_named(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable}='.*': expected"):
         Settings.from_environment({variable: value})
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("variable", sorted(variables_read()))
+def test_quotes_that_an_env_file_leaves_are_named(variable: str, quote: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable}=.*: expected a value without quotes around it$"):
+        Settings.from_environment({variable: f"{quote}5{quote}"})
+
+
+def test_quotes_around_one_action_are_named() -> None:
+    """Inside an id a quote is part of it."""
+    with pytest.raises(SettingsError, match=r"SESSIONS_USER_ACTIONS=.*: expected a value without quotes around it"):
+        Settings.from_environment({"SESSIONS_USER_ACTIONS": "a, 'b'"})
+    assert Settings.from_environment({"SESSIONS_USER_ACTIONS": "it's"}).user_actions == {"it's"}
+
+
+def test_a_folder_may_be_given_below_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for both: of the lake Spark, delta-rs and Python would each make something else."""
+    monkeypatch.setenv("HOME", "/home/me")
+    settings = Settings.from_environment({"SESSIONS_LANDING": "~/in", "SESSIONS_LAKE": "~/lake"})
+    assert (settings.landing, settings.lake) == ("/home/me/in", "/home/me/lake")
+    assert Settings.from_environment({"SESSIONS_LAKE": "s3://bucket/~lake"}).lake == "s3://bucket/~lake"
+    with pytest.raises(SettingsError, match="SESSIONS_LAKE='~nobody-of-this-name/lake': expected a folder of a user"):
+        Settings.from_environment({"SESSIONS_LAKE": "~nobody-of-this-name/lake"})
 
 
 def test_the_jvm_starts_from_the_archive_of_classes_if_there_is_one(tmp_path: Path) -> None:

@@ -82,13 +82,13 @@ def batch_findings(day: date, entry: Entry | None, counts: RawCounts, limits: Li
 def actions_finding(day: date, found: DayActions) -> DayFinding:
     """Return whether a day has a user action, and no id that only looks like one; a day without events passes."""
     most = sorted(found.padded.items(), key=lambda item: (-item[1], item[0]))
-    ids = ", ".join(f"{event_id!r} in {rows}" for event_id, rows in most[:_NAMED_IDS])
-    more = f" and {len(most) - _NAMED_IDS} other ids" if len(most) > _NAMED_IDS else ""
+    ids = ", ".join(f"{rows} rows {event_id!r}" for event_id, rows in most[:_NAMED_IDS])
+    more = f" and {len(most) - _NAMED_IDS} more ids" if len(most) > _NAMED_IDS else ""
     remarks = []
     if found.rows and not found.actions:
         remarks.append(f"none of {found.rows} events is a user action")
     if most:
-        remarks.append(f"event ids differ from user actions by white space alone, so are none: {ids} rows{more}")
+        remarks.append(f"event ids differ from user actions by white space alone, so are none: {ids}{more}")
     numbers = {"events": found.rows, "user_actions": found.actions, "padded_rows": sum(found.padded.values())}
     remark = f"{day}: {'; '.join(remarks)}" if remarks else ""
     shown = {**numbers, "padded_ids": f"{ids}{more}" or "none"}
