@@ -94,8 +94,10 @@ def test_more_than_the_share_of_refused_rows_is_a_warning() -> None:
         ),
         (
             DayActions(rows=7, padded={" a": 1, "a ": 1, "\ta": 1, "a\t": 1, " b": 1, "b ": 2}),
-            f"2025-03-10: none of 7 events is a user action; {LOOKALIKES}"
-            "2 rows 'b ', 1 rows '\\ta', 1 rows ' a', 1 rows ' b', 1 rows 'a\\t' and 1 more ids",
+            (
+                f"2025-03-10: none of 7 events is a user action; {LOOKALIKES}"
+                "2 rows 'b ', 1 rows '\\ta', 1 rows ' a', 1 rows ' b', 1 rows 'a\\t' and 1 more ids"
+            ),
         ),
     ],
 )

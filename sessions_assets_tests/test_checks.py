@@ -157,8 +157,10 @@ def test_actions_that_nobody_meets_are_told(spark: SparkSession, tmp_path: Path)
     records = deployment.instance.all_logs(result.run_id)
     lines_of_log = [record.user_message for record in records if record.level == logging.WARNING]
     assert [line for line in lines_of_log if "2025-03-1" in line] == [
-        "2025-03-11: none of 4 events is a user action; event ids differ from user actions by white space alone, "
-        "so are none: 2 rows ' a', 1 rows \"\\xa0it's\\t\"",
+        (
+            "2025-03-11: none of 4 events is a user action; event ids differ from user actions by white space alone, "
+            "so are none: 2 rows ' a', 1 rows \"\\xa0it's\\t\""
+        ),
         "2025-03-12: none of 2 events is a user action",
     ]
     whole = of_the_whole(deployment, "raw_events")["user_actions_found"]

@@ -366,3 +366,9 @@ def test_a_refusal_is_what_the_failure_shows_first(spark: SparkSession, tmp_path
     (failed,) = (event.step_failure_data for event in result.all_events if event.is_step_failure)
     assert failed.error is not None
     assert failed.error.message.startswith(f"dagster._core.definitions.events.Failure: {sentence}")
+
+
+def test_a_job_refuses_what_is_no_day(spark: SparkSession, tmp_path: Path) -> None:
+    deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
+    result = deployment.run_job("expect_arrival", {"day": "10.03.2025"})
+    assert failure_of(result) == "day='10.03.2025': expected a day such as 2025-03-10"

@@ -121,7 +121,10 @@ def look_for_the_batch(
     context: dg.OpExecutionContext, config: ArrivalConfig, lake: LakeResource, landing: LandingResource
 ) -> None:
     """Fail unless the batch of the day has arrived, landed and been applied."""
-    day = date.fromisoformat(config.day) if config.day else datetime.now(UTC).date()
+    try:
+        day = date.fromisoformat(config.day) if config.day else datetime.now(UTC).date()
+    except ValueError as error:
+        raise refusal(f"day={config.day!r}: expected a day such as 2025-03-10") from error
     with step(context.log):
         entry = lake.open().ledger.entries([day]).get(day)
     state = arrival(entry)
