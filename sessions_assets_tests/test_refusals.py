@@ -15,10 +15,12 @@ from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from sessions_assets.dagster.steps import step
 from sessions_assets.lake import raw
 from sessions_assets.lake.lake import Lake as PlainLake
 from sessions_assets.lake.lake import LakeError
@@ -32,8 +34,9 @@ from sessions_assets.storage import Storage
 from sessions_assets_tests.deployment import Deployment, failure_of
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.processes import python
+from sessions_assets_tests.stack import FOR_TINY_DATA
 from sessions_assets_tests.tables import day
-from sessions_assets_tests.test_drift import EVENT, TEXTS, pa, parquet_file
+from sessions_assets_tests.test_drift import EVENT, TEXTS, parquet_file
 from sessions_assets_tests.test_landing import HEADER, land_files, nothing_is_there, raw_rows
 
 PROJECT = Path(__file__).parent.parent
@@ -167,20 +170,21 @@ from sessions_assets.lake.lake import Lake
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.land import land
 
-spark = SparkResource(master="local[1]").spark_session
+tiny = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+spark = SparkResource(master="local[2]", spark_config=tiny).spark_session
 landed = land(spark, Lake(sys.argv[2]), Landing(sys.argv[1]), [date(2025, 3, 10)], 5)
 print(landed[date(2025, 3, 10)].rows_accepted)
 """
 
 
 def test_names_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
-    """Python takes them for UTF-8 under this locale, a JVM that inherits it for ASCII."""
+    """Python takes them for UTF-8 under this locale, a JVM that inherits it for ASCII. Also those of the lake."""
     (tmp_path / "Ümläute" / "2025-03-10").mkdir(parents=True)
     (tmp_path / "Ümläute" / "2025-03-10" / "Tëil-日.csv").write_text(HEADER + LINE)
     (tmp_path / "Ümläute" / "2025-03-10" / "Tëil-日.parquet").write_bytes(AS_PARQUET)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LANG", "LC_"))}
-    environment |= {"LC_ALL": "POSIX", "PYTHONPATH": str(PROJECT)}
-    places = (tmp_path / "Ümläute", tmp_path / "lake")
+    environment |= {"LC_ALL": "POSIX", "PYTHONPATH": str(PROJECT), **FOR_TINY_DATA}
+    places = (tmp_path / "Ümläute", tmp_path / "Ümläute" / "lake")
     assert python("-c", LANDING_A_DAY, *places, cwd=PROJECT, environment=environment).splitlines()[-1] == "2"
 
 
@@ -372,3 +376,11 @@ def test_a_job_refuses_what_is_no_day(spark: SparkSession, tmp_path: Path) -> No
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
     result = deployment.run_job("expect_arrival", {"day": "10.03.2025"})
     assert failure_of(result) == "day='10.03.2025': expected a day such as 2025-03-10"
+
+
+@pytest.mark.parametrize(("error", "may_retry"), [(LandingError("a sentence"), True), (LakeError("a sentence"), False)])
+def test_a_write_that_failed_may_be_tried_again(error: Exception, may_retry: bool) -> None:  # noqa: FBT001
+    """As an error of the machine, unlike a refusal."""
+    with pytest.raises(dg.Failure) as failed, step(dg.build_op_context().log):
+        raise error
+    assert (failed.value.description, failed.value.allow_retries) == ("a sentence", may_retry)
