@@ -1,4 +1,4 @@
-"""The jobs beside the daily flow: expire raw days; compact, check, preview and rebuild ods_sessions; check arrival.
+"""The jobs beside the daily flow: expire and judge raw days; compact, check, preview, rebuild ods_sessions; arrival.
 
 Must not know SQL, Spark settings or credentials.
 """
@@ -16,10 +16,12 @@ from sessions_assets.dagster.resources import LakeResource, LandingResource, Ses
 from sessions_assets.dagster.steps import refusal, step
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.pipeline import maintain
+from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.audit import Arrival, arrival
 from sessions_assets.pipeline.inspections import inspect_all
 from sessions_assets.pipeline.land import plan_land
 from sessions_assets.pipeline.preview import MOVE_COLUMNS, preview
+from sessions_assets.pipeline.rejudge import rejudge
 from sessions_assets.rule.violations import ROW_COLUMNS
 from sessions_assets.settings import Settings
 
@@ -67,6 +69,55 @@ def rebuild_all_sessions(
     before = {f"before/{name}": number for name, number in dataclasses.asdict(rebuilt.before).items()}
     after = {f"after/{name}": number for name, number in dataclasses.asdict(rebuilt.after).items()}
     context.add_output_metadata({**before, **after, "delta_version": rebuilt.version})
+
+
+class RejudgeConfig(dg.Config):
+    """The configuration of `rejudge_days` in the Launchpad."""
+
+    days: list[str] = Field(
+        default=[], description="arrival days, such as 2025-03-10; none: all whose raw rows are kept"
+    )
+
+
+@dg.op(pool=RAW_POOL)
+def judge_raw_days(
+    context: dg.OpExecutionContext,
+    config: RejudgeConfig,
+    pyspark: SparkResource,
+    lake: LakeResource,
+    session_rule: SessionRuleResource,
+) -> list[str]:
+    """Judge the raw and quarantined rows of days again under the settings of today; return the days to apply."""
+    days = [_day("days", text) for text in config.days]
+    with step(context.log):
+        opened = lake.open()
+        judged = rejudge(pyspark.spark_session, opened, days, session_rule.lateness_days)
+        entries = opened.ledger.entries(days or None)
+    rows = [
+        {"day": day, "rows_accepted": landed.rows_accepted, "rows_quarantined": landed.rows_quarantined}
+        for day, landed in judged.items()
+    ]
+    shown = rows_table(rows, ("day", "rows_accepted", "rows_quarantined"))
+    context.add_output_metadata({"judged_days": len(rows), "days": shown})
+    # Also those that a run before this one has judged, which failed before it applied them.
+    return [day.isoformat() for day, entry in entries.items() if entry.landed_at and not entry.applied_at]
+
+
+@dg.op(pool=SESSIONS_POOL)
+def apply_judged_days(
+    context: dg.OpExecutionContext,
+    days: list[str],
+    pyspark: SparkResource,
+    lake: LakeResource,
+    session_rule: SessionRuleResource,
+) -> None:
+    """Apply the days that were judged again to ods_sessions."""
+    if not days:
+        return
+    with step(context.log):
+        listed = [date.fromisoformat(day) for day in days]
+        run = apply(pyspark.spark_session, lake.open(), listed, session_rule.rule)
+    context.add_output_metadata(changes_metadata(run, run.version))
 
 
 @dg.op
@@ -121,10 +172,7 @@ def look_for_the_batch(
     context: dg.OpExecutionContext, config: ArrivalConfig, lake: LakeResource, landing: LandingResource
 ) -> None:
     """Fail unless the batch of the day has arrived, landed and been applied."""
-    try:
-        day = date.fromisoformat(config.day) if config.day else datetime.now(UTC).date()
-    except ValueError as error:
-        raise refusal(f"day={config.day!r}: expected a day such as 2025-03-10") from error
+    day = _day("day", config.day) if config.day else datetime.now(UTC).date()
     with step(context.log):
         entry = lake.open().ledger.entries([day]).get(day)
     state = arrival(entry)
@@ -140,6 +188,13 @@ def look_for_the_batch(
                 raise DeliveryError(batches.missing(day))
         problem = f"the batch of {day} is in the landing as {deliveries[day].source} but has not landed"
     raise refusal(f"{problem}: is the sensor new_batches on, or has its run failed?")
+
+
+def _day(name: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise refusal(f"{name}={text!r}: expected a day such as 2025-03-10") from error
 
 
 @dg.job(description="Deletes raw events and quarantined rows older than two weeks before the newest applied day.")
@@ -160,6 +215,15 @@ def compact_sessions() -> None:
 def rebuild_sessions() -> None:
     """Run the one step."""
     rebuild_all_sessions()
+
+
+@dg.job(
+    description="Judges landed days again from their raw and quarantined rows, under the lateness of the settings, and "
+    "applies them. Needs no file of the landing."
+)
+def rejudge_days() -> None:
+    """Judge, then apply."""
+    apply_judged_days(judge_raw_days())
 
 
 @dg.job(description="Checks every row of ods_sessions against the rule, and fails if one breaks it.")
@@ -190,4 +254,13 @@ def build_jobs(settings: Settings) -> list[dg.JobDefinition | UnresolvedAssetJob
         """Run the one step."""
         preview_a_day()
 
-    return [expire_raw, compact_sessions, rebuild_sessions, check_days, check_sessions, preview_day, expect_arrival]
+    return [
+        expire_raw,
+        compact_sessions,
+        rebuild_sessions,
+        rejudge_days,
+        check_days,
+        check_sessions,
+        preview_day,
+        expect_arrival,
+    ]

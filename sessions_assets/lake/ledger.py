@@ -43,6 +43,7 @@ class Entry:
     code: str = ""
     applied_by: str | None = None
     attributes: str | None = None
+    judged_from: str | None = None
 
     @property
     def attribute_names(self) -> tuple[str, ...] | None:

@@ -97,6 +97,12 @@ DELIVERIES = Table(
             "Names of the attributes of the batch, as a JSON list; NULL: landed by an edition that kept none.",
             nullable=True,
         ),
+        Column(
+            "judged_from",
+            "STRING",
+            "Versions of raw_events and raw_quarantine from which the day is being judged again; NULL: it is not.",
+            nullable=True,
+        ),
     ),
 )
 ODS_SESSIONS = Table(

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -51,6 +51,7 @@ class LandPlan:
         lateness_days: N.
         raw_events: the table before the landing; None if it is not there yet.
         raw_quarantine: the same.
+        judged_from: the versions of both that are judged again; None: the rows come from files.
     """
 
     unchanged: Mapping[date, Delivery]
@@ -59,6 +60,7 @@ class LandPlan:
     lateness_days: int
     raw_events: Snapshot | None
     raw_quarantine: Snapshot | None
+    judged_from: str | None = None
 
 
 def land(
@@ -152,7 +154,9 @@ def commit(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame | No
     """
     if rows is None:
         return _landed_days(plan, plan.raw_events, plan.raw_quarantine)
-    known = lake.ledger.begin([_entry(batch, plan.lateness_days) for batch in plan.fresh.values()])
+    known = lake.ledger.begin(
+        [replace(_entry(batch, plan.lateness_days), judged_from=plan.judged_from) for batch in plan.fresh.values()]
+    )
     files = [file for batch in plan.fresh.values() for file in batch.files]
     with _writing(files):
         try:

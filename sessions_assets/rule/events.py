@@ -33,8 +33,8 @@ _OFFSET = r"( ?(Z|UTC|GMT|[+-](\d{4}|\d{1,2}(:\d{2})?)))?\s*$"
 _WITH_SECONDS = rf"{_HOUR_AND_MINUTE}:\d{{1,2}}(\.\d+)?{_OFFSET}"
 _WITHOUT_SECONDS = rf"{_HOUR_AND_MINUTE}{_OFFSET}"
 
-# What other programs can show: Python, for one, knows no other year.
-_FIRST_TIME, _LAST_TIME = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
+# What other programs can show in any time zone: Python, for one, knows no year but 1 to 9999.
+_FIRST_TIME, _LAST_TIME = "0001-01-02 00:00:00", "9999-12-30 23:59:59.999999"
 
 
 def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
@@ -48,8 +48,8 @@ def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
 
     Returns:
         The same rows with `timestamp` as TIMESTAMP (microseconds, UTC), `timestamp_text`, the text from which it was
-        read (R23), and `reason`, NULL for an event. A fraction finer than a microsecond is cut off (R6). A time before
-        the year 1 or after 9999, which no event can have, becomes the nearest within them.
+        read (R23), and `reason`, NULL for an event. A fraction finer than a microsecond is cut off (R6). A time that
+        is not within the years 1 to 9999, which no event can have, becomes the nearest that is.
     """
     return rows.withColumn("event_time", F.coalesce("event_time", _parsed(F.col("timestamp")))).select(
         *[column for column in rows.columns if column not in {"timestamp", "event_time", "parse_error"}],
