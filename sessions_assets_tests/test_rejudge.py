@@ -121,7 +121,7 @@ def test_a_row_that_becomes_refused_has_its_values_as_text(
 def test_a_crash_between_the_two_tables_loses_nothing(
     by_lateness: dict[int, Path], spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The late row has left raw_events and is not yet in raw_quarantine; judging again begins from the versions before."""
+    """The late row has left raw_events and is not yet in raw_quarantine: judging begins from the versions before."""
     lake = copy_of(by_lateness[6], spark, tmp_path / "lake")
 
     def crash(*_: object) -> None:

@@ -138,14 +138,14 @@ def _schema_without_unread_types(spark: SparkSession, in_file: Any) -> StructTyp
         return StructType.fromJson(_from_json(converter.convert(message).json()))
 
     def readable(field: Any) -> Any:  # noqa: ANN401 - a Java object
+        if not field.isPrimitive():
+            return field.withNewFields([readable(f) for f in field.getFields()])
         try:
-            converted(field)
+            is_read = "time(" not in converted(field).simpleString()
         except (PySparkException, Py4JJavaError):
-            if not field.isPrimitive():
-                return field.withNewFields([readable(f) for f in field.getFields()])
-            plain = types.primitive(field.getPrimitiveTypeName(), field.getRepetition())
-            return plain.length(field.getTypeLength()).named(field.getName())
-        return field
+            is_read = False
+        plain = types.primitive(field.getPrimitiveTypeName(), field.getRepetition()).length(field.getTypeLength())
+        return field if is_read else plain.named(field.getName())
 
     return StructType([f for field in in_file.getFields() for f in converted(readable(field)).fields])
 
