@@ -3,6 +3,7 @@
 import json
 import shutil
 import tarfile
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.pipeline.rejudge import rejudge
 from sessions_assets.rule.session_rule import SessionRule
-from sessions_assets_tests.deployment import Deployment
+from sessions_assets_tests.deployment import BATCHES, Deployment
+from sessions_assets_tests.deployment import DAYS as ALL_DAYS
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import day, event, write_batches
 
@@ -38,9 +40,12 @@ AS_JSON = [
 
 
 def rows_of(lake: Lake, table: Table) -> list[tuple[Any, ...]]:
-    """Collect all columns of a table but the text of refused rows, sorted."""
-    names = [column.name for column in table.columns if column.name != "raw_text"]
-    rows = lake.read(table).select(*names).collect()
+    """Collect all columns of a table but the text of refused rows, sorted; of a file its name."""
+    names = [column.name for column in table.columns if column.name not in {"raw_text", "source_file"}]
+    rows = lake.read(table)
+    if "source_file" in rows.columns:
+        names.append("element_at(split(source_file, '/'), -1)")
+    rows = rows.selectExpr(*names).collect()
     plain = [tuple(str(sorted(v.items())) if isinstance(v, dict) else str(v) for v in row) for row in rows]
     return sorted(plain)
 
@@ -68,10 +73,12 @@ def landing(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pa
 DAYS = [day(0), day(1), day(2)]
 
 
-def landed(spark: SparkSession, root: Path, landing: Path, lateness_days: int) -> Lake:
+def landed(
+    spark: SparkSession, root: Path, landing: Path, lateness_days: int, days: Sequence[date] = tuple(DAYS)
+) -> Lake:
     lake = Lake(spark, str(root))
-    land(spark, lake, Landing(str(landing)), DAYS, lateness_days)
-    apply(spark, lake, DAYS, RULE)
+    land(spark, lake, Landing(str(landing)), days, lateness_days)
+    apply(spark, lake, days, RULE)
     return lake
 
 
@@ -104,6 +111,19 @@ def test_judging_again_gives_what_landing_again_gives(
     versions = [lake.version(table) for table in (RAW_EVENTS, RAW_QUARANTINE, ODS_SESSIONS)]
     assert rejudge(spark, lake, DAYS, after) == {}
     assert [lake.version(table) for table in (RAW_EVENTS, RAW_QUARANTINE, ODS_SESSIONS)] == versions
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lateness_days", [2, 30])
+def test_the_sample_judged_again_is_the_sample_landed_again(
+    lateness_days: int, sample: Deployment, spark: SparkSession, tmp_path: Path
+) -> None:
+    """All its formats, with rows that are too late under the one and in time under the other."""
+    lake = copy_of(sample.folder, spark, tmp_path / "lake")
+    before = tables_of(lake)
+    judged = rejudge(spark, lake, [], lateness_days)
+    apply(spark, lake, list(judged), RULE)
+    assert tables_of(lake) == tables_of(landed(spark, tmp_path / "other", BATCHES, lateness_days, ALL_DAYS)) != before
 
 
 def test_a_row_that_becomes_refused_has_its_values_as_text(
