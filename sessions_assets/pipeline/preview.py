@@ -65,7 +65,7 @@ def preview(spark: SparkSession, lake: Lake, landing: Landing, plan: land.LandPl
     days = tuple(sorted(batches))
     apply_plan = ApplyPlan(days, days, plan.raw_events, sessions, rule)
     accepted = rows.where(F.col("reason").isNull()).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
-    with reading():
+    with reading([file for batch in batches.values() for file in batch.files]):
         changes = compute(spark, apply_plan, Batch(accepted, _measured(accepted)))
     moves = _moves(changes.rows) if changes.rows is not None else (0, [])
     return Preview(changes.counts, sessions.version if sessions else None, *moves)
