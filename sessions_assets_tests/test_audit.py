@@ -1,5 +1,6 @@
 """Findings of a day: plain arithmetic over values, without Dagster, Spark or a table."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,6 +10,7 @@ from sessions_assets.lake.ledger import Entry
 from sessions_assets.pipeline.actions import DayActions
 from sessions_assets.pipeline.audit import (
     CONSERVATION,
+    DRIFT,
     LATE_SHARE,
     NOT_EMPTY,
     QUARANTINE_RATE,
@@ -21,6 +23,7 @@ from sessions_assets.pipeline.audit import (
     arrival,
     batch_findings,
     day_findings,
+    drift_finding,
     not_applied,
 )
 from sessions_assets.pipeline.inspections import Inspection
@@ -104,6 +107,89 @@ def test_more_than_the_share_of_refused_rows_is_a_warning() -> None:
 def test_a_day_without_actions_or_with_ids_like_theirs_is_a_warning(found: DayActions, remark: str) -> None:
     finding = actions_finding(DAY, found)
     assert (finding.passed, finding.is_warning, finding.remark) == (not remark, True, remark)
+
+
+def landed_with(*names: str) -> Entry:
+    return replace(LANDED, attributes=json.dumps(names))
+
+
+def drift(*window: Entry | None, delivered: Entry | None, lateness_days: int = 5) -> DayFinding:
+    """Compare a batch with those of the days before it, the oldest first; None: there was none."""
+    batches = [*window, delivered]
+    days = [DAY - timedelta(days=number) for number in range(len(window), -1, -1)]
+    entries = {day: entry for day, entry in zip(days, batches, strict=True) if entry}
+    return drift_finding(DAY, entries, lateness_days)
+
+
+def changes(finding: DayFinding) -> list[tuple[str, ...]]:
+    return [tuple(row.values()) for row in finding.examples]
+
+
+@pytest.mark.parametrize(
+    ("window", "names", "expected"),
+    [
+        ([(), ()], [], []),
+        ([("os",), ("os", "app")], ["os", "app"], []),
+        ([("os",), ("app",)], ["os", "app"], []),
+        ([(), ("os",)], ["os", "app"], [("app", "new", "0 of 2")]),
+        ([("os", "app"), ("os",)], [], [("app", "missing", "1 of 2"), ("os", "missing", "2 of 2")]),
+        ([("App",)], ["app"], [("app", "new", "0 of 1"), ("App", "missing", "1 of 1")]),
+    ],
+)
+def test_attributes_are_compared_with_those_of_the_window(
+    window: list[tuple[str, ...]], names: list[str], expected: list[tuple[str, ...]]
+) -> None:
+    """A name is new if no day of the window has it, and missing if one has it; names are compared exactly (R23)."""
+    finding = drift(*[landed_with(*those) for those in window], delivered=landed_with(*names))
+    assert (finding.check, finding.passed, finding.is_warning) == (DRIFT, not expected, True)
+    assert changes(finding) == expected
+    assert [*finding.examples[0]] == ["name", "change", "days_with_it"] if expected else not finding.examples
+
+
+def test_a_drift_names_the_days_it_is_about() -> None:
+    """Those of the window that have landed, with events, by an edition that kept the names."""
+    os = landed_with("os")
+    left_out = [replace(os, landed_at=None), replace(os, rows_accepted=0), replace(os, attributes=None), None]
+    finding = drift(landed_with("app"), os, *left_out, delivered=landed_with("os", "x", "y"))
+    assert finding.numbers == {
+        "compared_with": "2025-03-05", "days_compared": 1, "names_new": 2, "names_missing": 0, "names_not_shown": 0,
+    }  # fmt: skip
+    older = drift(landed_with("app"), os, *left_out, delivered=os, lateness_days=6)
+    assert older.numbers == {
+        "compared_with": "2025-03-04, 2025-03-05", "days_compared": 2, "names_new": 0, "names_missing": 1,
+        "names_not_shown": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("window", "delivered", "lateness_days"),
+    [
+        ([], landed_with("os"), 5),
+        ([None, replace(LANDED, attributes=None)], landed_with("os"), 5),
+        ([landed_with("app")], landed_with("os"), 0),
+        ([landed_with("os")], None, 5),
+        ([landed_with("os")], LANDED, 5),
+        ([landed_with("os")], replace(landed_with(), rows_accepted=0), 5),
+        ([landed_with("os")], replace(landed_with(), landed_at=None), 5),
+    ],
+)
+def test_a_batch_that_is_compared_with_none_has_no_drift(
+    window: list[Entry | None], delivered: Entry | None, lateness_days: int
+) -> None:
+    finding = drift(*window, delivered=delivered, lateness_days=lateness_days)
+    assert (finding.passed, changes(finding)) == (True, [])
+    assert finding.numbers == {
+        "compared_with": "no day of the window", "days_compared": 0, "names_new": 0, "names_missing": 0,
+        "names_not_shown": 0,
+    }  # fmt: skip
+
+
+def test_of_many_names_the_first_hundred_are_shown() -> None:
+    new = [f"n{number:03}" for number in range(99)]
+    finding = drift(landed_with("z", "y", "x"), delivered=landed_with(*new))
+    assert changes(finding)[98:] == [("n098", "new", "0 of 1"), ("x", "missing", "1 of 1")]
+    assert (finding.numbers["names_new"], finding.numbers["names_missing"]) == (99, 3)
+    assert finding.numbers["names_not_shown"] == 2
 
 
 def test_each_violation_is_a_finding_with_its_examples() -> None:

@@ -19,7 +19,7 @@ from sessions_assets_tests.reference import Event
 from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches
 
 CHECKS = {
-    "raw_events": ["conservation", "quarantine_rate", "batch_not_empty", "user_actions_found"],
+    "raw_events": ["conservation", "quarantine_rate", "batch_not_empty", "user_actions_found", "attributes_drift"],
     "ods_sessions": [*VIOLATIONS, "window_complete", "late_share"],
 }
 GOOD, BAD = "SUCCEEDED", "FAILED"
@@ -167,6 +167,37 @@ def test_actions_that_nobody_meets_are_told(spark: SparkSession, tmp_path: Path)
     assert (whole.passed, whole.metadata["failed"].value) == (False, "2025-03-11, 2025-03-12")
     every = Deployment(spark, tmp_path / "lake", tmp_path / "landing", user_actions=None, first_day=day(0))
     assert of_the_whole(every, "raw_events")["user_actions_found"].passed
+
+
+def test_attributes_that_come_and_go_are_told(spark: SparkSession, tmp_path: Path) -> None:
+    """Each day is compared with its own window; names that look like SQL or markup stay what they are."""
+    sql = "'; DROP TABLE raw_events; --"
+    # No batch on day 2, no event on day 3.
+    names = {0: ["os"], 1: ["os", MARKUP, sql], 3: ["os", "app"], 4: ["os", "app"]}
+    (tmp_path / "landing").mkdir()
+    for number, others in names.items():
+        values = [] if number == 3 else [f"u,a,I,2025-03-1{number} 10:00:00{',1' * len(others)}\n"]
+        header = ",".join(["user_id,event_id,product_code,timestamp", *others]) + "\n"
+        (tmp_path / "landing" / f"{day(number)}.csv").write_text("".join([header, *values]))
+    deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing", lateness_days=3, first_day=day(0))
+
+    assert deployment.materialize(day(0), day(4), only=["raw_events"], checks=True).success
+
+    expected = {day(0): GOOD, day(1): BAD, day(2): GOOD, day(3): GOOD, day(4): BAD}
+    assert states(deployment, "attributes_drift") == expected
+    alone = results(check_again(deployment, day(1)))["attributes_drift"]
+    assert (alone.passed, alone.blocking, alone.severity) == (False, False, dg.AssetCheckSeverity.WARN)
+    assert [record.data for record in alone.metadata["examples"].value.records] == [
+        {"name": sql, "change": "new", "days_with_it": "0 of 1"},
+        {"name": MARKUP, "change": "new", "days_with_it": "0 of 1"},
+    ]
+    later = results(check_again(deployment, day(4)))["attributes_drift"]
+    assert later.metadata["compared_with"].value == "2025-03-11"
+    assert [[*record.data.values()] for record in later.metadata["examples"].value.records] == [
+        ["app", "new", "0 of 1"], [sql, "missing", "1 of 1"], [MARKUP, "missing", "1 of 1"],
+    ]  # fmt: skip
+    whole = of_the_whole(deployment, "raw_events")["attributes_drift"]
+    assert (whole.passed, whole.metadata["failed"].value) == (False, "2025-03-11, 2025-03-14")
 
 
 def test_late_rows_and_missing_days_are_warnings(spark: SparkSession, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.pipeline.actions import count_actions
 from sessions_assets.pipeline.audit import (
     CONSERVATION,
+    DRIFT,
     LATE_SHARE,
     NOT_EMPTY,
     QUARANTINE_RATE,
@@ -32,10 +33,11 @@ from sessions_assets.pipeline.audit import (
     actions_finding,
     batch_findings,
     day_findings,
+    drift_finding,
 )
 from sessions_assets.pipeline.inspections import Inspection, inspect, inspect_all
 from sessions_assets.rule.session_rule import SessionRule
-from sessions_assets.rule.violations import DUPLICATE, RECOMPUTED, ROW_COLUMNS, VIOLATIONS
+from sessions_assets.rule.violations import DUPLICATE, RECOMPUTED, VIOLATIONS
 from sessions_assets.settings import Settings
 
 BLOCKING = {CONSERVATION, DUPLICATE, RECOMPUTED}
@@ -56,6 +58,7 @@ def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, limits: Limits) ->
         QUARANTINE_RATE: f"at most {limits.quarantine_share:.0%} of the batch was refused",
         NOT_EMPTY: "there is a batch, and it has at least one row",
         USER_ACTIONS: "events have a user action among them, and no id differs from one by white space alone",
+        DRIFT: f"the batch has the attributes of the {limits.lateness_days} days before it, and no others",
     }
 
     @dg.multi_asset_check(name="checks_of_raw_events", specs=_specs(RAW_EVENTS.name, assertions, days), can_subset=True)
@@ -66,13 +69,14 @@ def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, limits: Limits) ->
         asked = days_of_run(context, days)
         with step(context.log):
             opened = lake.open()
-            entries = opened.ledger.entries(asked)
+            entries = opened.ledger.entries()
             kept = [day for day in asked or entries if day not in entries or not entries[day].expired_at]
             raw_events, raw_quarantine = opened.find(RAW_EVENTS), opened.find(RAW_QUARANTINE)
             counts = RawCounts(count_rows(raw_events, kept), count_rows(raw_quarantine, kept))
             actions = count_actions(raw_events, kept, session_rule.rule)
         findings = [finding for day in kept for finding in batch_findings(day, entries.get(day), counts, limits)]
         findings += [actions_finding(day, found) for day, found in actions.items()]
+        findings += [drift_finding(day, entries, limits.lateness_days) for day in kept]
         for remark in filter(None, (finding.remark for finding in findings)):
             context.log.warning(remark)
         yield from report(context, RAW_EVENTS.name, [_evaluation(finding) for finding in findings])
@@ -130,5 +134,5 @@ def _inspected(
 
 def _evaluation(finding: DayFinding) -> Evaluation:
     severity = dg.AssetCheckSeverity.WARN if finding.is_warning else dg.AssetCheckSeverity.ERROR
-    examples = {"examples": rows_table(finding.examples, ROW_COLUMNS)} if finding.examples else {}
+    examples = {"examples": rows_table(finding.examples, [*finding.examples[0]])} if finding.examples else {}
     return Evaluation(finding.check, finding.day, finding.passed, {**finding.numbers, **examples}, severity)

@@ -1,9 +1,11 @@
-"""Findings of a day: conservation, quarantine, actions, window, lateness, violations; and how far its batch has come.
+"""Findings of a day: conservation, quarantine, actions, drift, window, lateness, violations; the state of its batch.
 
 Arithmetic over values that were read before. Must not know Dagster, tables, paths, or how a row is judged.
-Source of the rules: R7 (ids as delivered), R8, R12, R13 (quarantine), R11 (the window), R20 (empty is not missing).
+Source of the rules: R7 (ids as delivered), R8, R12, R13 (quarantine), R11 (the window), R20 (empty is not missing), R23
+(attributes).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,10 +18,11 @@ from sessions_assets.pipeline.inspections import Inspection
 from sessions_assets.rule.violations import VIOLATIONS
 
 CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "batch_not_empty"
-USER_ACTIONS = "user_actions_found"
+USER_ACTIONS, DRIFT = "user_actions_found", "attributes_drift"
 WINDOW, LATE_SHARE = "window_complete", "late_share"
 
 _NAMED_IDS = 5
+_SHOWN_ATTRIBUTES = 100
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class DayFinding:
         passed: whether what the check asserts holds.
         numbers: what was compared, by name.
         is_warning: a failure stops nothing.
-        examples: some of the offending rows, as column -> value.
+        examples: some of the offending rows or names, as column -> value; all have the same columns.
         remark: a sentence for the log of the run, of a failure that its numbers alone do not explain.
     """
 
@@ -93,6 +96,43 @@ def actions_finding(day: date, found: DayActions) -> DayFinding:
     remark = f"{day}: {'; '.join(remarks)}" if remarks else ""
     shown = {**numbers, "padded_ids": f"{ids}{more}" or "none"}
     return DayFinding(USER_ACTIONS, day, not remarks, shown, is_warning=True, remark=remark)
+
+
+def drift_finding(day: date, entries: Mapping[date, Entry], lateness_days: int) -> DayFinding:
+    """Return whether the batch of a day has the attributes of its window, the N days before it, and no others.
+
+    Args:
+        day: the arrival day.
+        entries: the ledger, at least of the day and of its window.
+        lateness_days: N.
+    """
+    delivered = _attributes(entries.get(day))
+    before = [day - timedelta(days=number) for number in range(lateness_days, 0, -1)]
+    of_window = {} if delivered is None else {other: _attributes(entries.get(other)) for other in before}
+    window = {other: names for other, names in of_window.items() if names is not None}
+    days_with = Counter(name for names in window.values() for name in names)
+    names = delivered if window and delivered else set()
+    changes = [(name, "new") for name in sorted(names - days_with.keys())]
+    changes += [(name, "missing") for name in sorted(days_with.keys() - names)]
+    numbers = {
+        "compared_with": ", ".join(map(str, window)) or "no day of the window",
+        "days_compared": len(window),
+        "names_new": len(names - days_with.keys()),
+        "names_missing": len(days_with.keys() - names),
+        "names_not_shown": max(0, len(changes) - _SHOWN_ATTRIBUTES),
+    }
+    shown = [
+        {"name": name, "change": change, "days_with_it": f"{days_with[name]} of {len(window)}"}
+        for name, change in changes[:_SHOWN_ATTRIBUTES]
+    ]
+    return DayFinding(DRIFT, day, not changes, numbers, is_warning=True, examples=shown)
+
+
+def _attributes(entry: Entry | None) -> set[str] | None:
+    """Return the names of the attributes of a batch; None: it has no event, or an edition without them landed it."""
+    if entry is None or entry.landed_at is None or not entry.rows_accepted or entry.attribute_names is None:
+        return None
+    return set(entry.attribute_names)
 
 
 def day_findings(
