@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import date
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
 
 from sessions_assets.lake import lake, raw
 from sessions_assets.lake.spark import create, read
@@ -43,9 +44,10 @@ class Lake(lake.Lake):
         create(self.spark, self, table, properties)
 
     def replace_days(self, table: Table, days: Collection[date], rows: DataFrame) -> None:
-        """Replace arrival days of a raw table, which is created if it is not there."""
+        """Replace arrival days of a raw table, which is created if it is not there; columns that rows lack are NULL."""
         self.create(table)
-        raw.replace_days(self, table, days, rows)
+        missing = {c.name: F.lit(None).cast(c.sql_type) for c in table.columns if c.name not in rows.columns}
+        raw.replace_days(self, table, days, rows.withColumns(missing))
 
     def delete_days(self, table: Table, days: Collection[date]) -> None:
         """Delete arrival days of a raw table."""

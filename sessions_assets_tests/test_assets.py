@@ -76,7 +76,7 @@ def test_a_range_shows_each_day_its_own_numbers(sample: Deployment) -> None:
     day_18, day_18_applied = raw["2025-03-18"], ods["2025-03-18"]
     assert (day_18["rows_delivered"], day_18["rows_accepted"], day_18["rows_quarantined"]) == (951, 949, 2)
     assert (day_18["quarantined/too_late"], day_18["quarantined/unparsable_timestamp"]) == (1, 1)
-    assert day_18["additional_columns"] == "app_version"
+    assert (day_18["attributes"], raw["2025-03-17"]["attributes"]) == ("app_version", "none")
     assert raw["2025-03-16"]["rows_delivered"] == 0
     assert sum(rows for name, rows in day_18.items() if name.startswith("late/")) == 949
     assert sum(numbers["rows_inserted"] for numbers in ods.values()) == 9675

@@ -30,7 +30,7 @@ def test_a_table_is_made_as_its_columns_say(table: Table, lake: Lake) -> None:
         (column.name, column.nullable, {"comment": column.meaning}) for column in table.columns
     ]
     types = [field.dataType.simpleString() for field in lake.read(table).schema]
-    assert types == [column.sql_type.lower() for column in table.columns]
+    assert types == [column.sql_type.lower().replace(" ", "") for column in table.columns]
     detail = DeltaTable.forPath(lake.spark, lake.path(table)).detail().first()
     assert detail["partitionColumns"] == [table.partition]
     has_vectors = {RAW_EVENTS: "false", RAW_QUARANTINE: "false", ODS_SESSIONS: "true"}[table]

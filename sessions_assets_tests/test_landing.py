@@ -304,7 +304,7 @@ REFUSED: dict[str, tuple[dict[str, str | bytes], str]] = {
         r"2025-03-10.csv has column user_id twice",
     ),
     "zero bytes of csv": ({"2025-03-10.csv": ""}, r"2025-03-10.csv lacks column .*; found no header"),
-    "no json": ({"2025-03-10.jsonl": "hello\n"}, r"2025-03-10.jsonl: no JSON object in its first 1 lines"),
+    "no json": ({"2025-03-10.jsonl": "hello\n"}, r"2025-03-10.jsonl: no JSON object in its 1 lines"),
     "truncated gzip": (
         {"2025-03-10.csv.gz": gzip.compress((HEADER + ROWS * 50_000).encode())[:1000]},
         r"2025-03-10.csv.gz",
