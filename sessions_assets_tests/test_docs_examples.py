@@ -172,6 +172,18 @@ def test_the_quarantine_example_shows_the_refused_rows_of_the_sample(run_example
     assert shown == sorted(by_reason, key=lambda row: row[0], reverse=True)[:10]
 
 
+def test_the_values_of_refused_rows_are_those_of_the_sample(run_example: Callable[[str], str]) -> None:
+    shown = cells(run_example(OPERATIONS.code("python")[1]))
+    listed = [
+        plain(row).split(",") for _, reason, row in SAMPLE.rows("batch", "reason", "row") if "_timestamp" in reason
+    ]
+    assert shown == [[user, time] for user, _, _, time in listed if time]
+
+
+def test_the_attributes_example_prints_the_table_below_it(run_example: Callable[[str], str]) -> None:
+    assert run_example(TABLES.code("python")[3]).strip() == TABLES.code("text")[1].strip()
+
+
 def test_listed_examples_are_refused_or_accepted_as_the_page_says(spark: SparkSession, tmp_path: Path) -> None:
     """One batch of all rows of the two tables; only invalid UTF-8 has no example."""
     refused = {

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from sessions_assets.lake.tables import RAW_EVENTS
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import day
@@ -20,9 +21,17 @@ from sessions_assets_tests.test_landing import HEADER, as_json, land_files, noth
 EVENT = ("7", "a", "I", "2025-03-10 10:00:00.000001")
 LINE = ",".join(EVENT) + "\n"
 LONG = "u" * (1 << 20)
+TWICE = '{"user_id": "7", "more": 1, "more": 2}'
 
 Files = dict[str, str | bytes]
 Rows = list[tuple[str, ...]]
+
+
+def json_line(**values: str) -> str:
+    """Write the event as an object, with these JSON texts in place of its own or beside them."""
+    texts = {name: f'"{value}"' for name, value in zip(HEADER.strip().split(","), EVENT, strict=True)} | values
+    return "{" + ", ".join(f'"{name}": {text}' for name, text in texts.items()) + "}\n"
+
 
 # Of each case its files, as a day of its own; the rows in raw_events; reasons and texts in quarantine.
 TEXT: dict[str, tuple[Files, Rows, Rows]] = {
@@ -56,11 +65,39 @@ TEXT: dict[str, tuple[Files, Rows, Rows]] = {
         [EVENT],
         [("blank_user_id", '{"event_id": "a"}')],
     ),
+    "JSON: an additional object or list": ({".jsonl": json_line(more='{"n": [7.10, "x"]}')}, [EVENT], []),
+    "JSON: additional names that differ only in case": ({".jsonl": json_line(more='"1"', More="2")}, [EVENT], []),
+    "JSON: an object, a list, `true` or `false` as id": (
+        {".jsonl": json_line() + json_line(user_id="[7]")},
+        [EVENT],
+        [("unparsable_row", json_line(user_id="[7]").strip())],
+    ),
+    "JSON: a name twice in one object": (
+        {".jsonl": json_line() + TWICE},
+        [EVENT],
+        [("unparsable_row", TWICE)],
+    ),
+    "JSON: an escape of half a surrogate pair": (
+        {".jsonl": json_line() + json_line(user_id=r'"\ud83d"')},
+        [EVENT],
+        [("invalid_utf8", json_line(user_id=r'"\ud83d"').strip())],
+    ),
     "a JSON file of zero bytes": ({".jsonl": b""}, [], []),
 }
+
+
+def parquet_file(types: dict[str, pa.DataType], values: tuple[object, ...], compression: str = "snappy") -> bytes:
+    """Write one row as pandas would."""
+    file = BytesIO()
+    columns = [pa.array([value], kind) for value, kind in zip(values, types.values(), strict=True)]
+    pq.write_table(pa.table(columns, names=list(types)), file, compression=compression)
+    return file.getvalue()
+
+
 # Of each case the types of a Parquet file and the values of its row.
 MOMENT = 1_741_600_800_000_001
 TEXTS = dict.fromkeys(("user_id", "event_id", "product_code"), pa.string())
+TIMED = TEXTS | {"timestamp": pa.timestamp("us")}
 PARQUET: dict[str, tuple[dict[str, pa.DataType], tuple[object, ...]]] = {
     "Parquet: whole numbers as ids": (TEXTS | {"user_id": pa.int32(), "timestamp": pa.string()}, (7, *EVENT[1:])),
     "Parquet: timestamps with a zone": (
@@ -72,10 +109,50 @@ PARQUET: dict[str, tuple[dict[str, pa.DataType], tuple[object, ...]]] = {
         TEXTS | {"timestamp": pa.timestamp("ns")},
         (*EVENT[:3], MOMENT * 1000 + 999),
     ),
+    "Parquet: additional lists, maps or structs": (
+        TIMED | {"l": pa.list_(pa.int32()), "m": pa.map_(pa.string(), pa.int32()), "s": pa.struct({"n": pa.float64()})},
+        (*EVENT[:3], MOMENT, [1, None], [("k", 1)], {"n": 1.5}),
+    ),
+    "Parquet: additional types that Spark does not read": (
+        TIMED | {"id": pa.uuid(), "at": pa.time64("us")},
+        (*EVENT[:3], MOMENT, bytes(range(16)), 36_000_500_000),
+    ),
+    "Parquet: additional names that differ only in case": (
+        TIMED | {"more": pa.string(), "More": pa.int32()},
+        (*EVENT[:3], MOMENT, "1", 2),
+    ),
 }
-PLAIN_NUMBER = (TEXTS | {"timestamp": pa.int64()}, (*EVENT[:3], MOMENT))
+# Of each case also the reason.
+QUARANTINED: dict[str, tuple[dict[str, pa.DataType], tuple[object, ...], str]] = {
+    # Its unit is not stated: seconds, milliseconds or microseconds.
+    "Parquet: a plain number as timestamp": (
+        TEXTS | {"timestamp": pa.int64()},
+        (*EVENT[:3], MOMENT),
+        "unparsable_timestamp",
+    ),
+    "Parquet: a time in no year of four digits": (
+        TEXTS | {"timestamp": pa.timestamp("ms")},
+        (*EVENT[:3], 2**63 - 1),
+        "future",
+    ),
+}
+CASES = [*TEXT, *PARQUET, *QUARANTINED]
+# What is kept beside the event, of the cases in which that matters.
+ATTRIBUTES = {
+    "an additional column": {"more": "1"},
+    "columns in another order": None,
+    "JSON: a name is missing in some rows": None,
+    "JSON: an additional object or list": {"more": '{"n":[7.10,"x"]}'},
+    "JSON: additional names that differ only in case": {"more": "1", "More": "2"},
+    "Parquet: whole numbers as ids": None,
+    "Parquet: additional lists, maps or structs": {"l": "[1,null]", "m": '{"k":1}', "s": '{"n":1.5}'},
+    "Parquet: additional types that Spark does not read": {
+        "id": "00010203-0405-0607-0809-0a0b0c0d0e0f",
+        "at": "10:00:00.5",
+    },
+    "Parquet: additional names that differ only in case": {"more": "1", "More": "2"},
+}
 LIST = (TEXTS | {"user_id": pa.list_(pa.int32()), "timestamp": pa.timestamp("us")}, ([7], *EVENT[1:3], MOMENT))
-A_NUMBER = "Parquet: a plain number as timestamp"
 REFUSED: dict[str, tuple[Files, str]] = {
     "a column is missing": ({".csv": "user_id,event_id,timestamp\n"}, r"2025-03-10.csv lacks column product_code"),
     "a truncated gzip file": (
@@ -85,16 +162,12 @@ REFUSED: dict[str, tuple[Files, str]] = {
     "a gzip file of zero bytes": ({".jsonl.gz": b""}, r"2025-03-10.jsonl.gz cannot be read: no byte in it"),
     "a CSV file of zero bytes": ({".csv": b""}, r"2025-03-10.csv lacks column .*; found no header"),
     "a Parquet file of zero bytes": ({".parquet": b""}, r"2025-03-10.parquet cannot be read"),
+    "Parquet: a compression that is not listed above": (
+        {".parquet": parquet_file(TIMED, (*EVENT[:3], MOMENT), "brotli")},
+        r"2025-03-10.parquet is compressed by brotli: expected one of gzip, lz4, lz4_raw, snappy, uncompressed, zstd",
+    ),
 }
-NESTED = "Parquet: a column of lists, maps or structs"
-
-
-def parquet_file(types: dict[str, pa.DataType], values: tuple[object, ...]) -> bytes:
-    """Write one row as pandas would."""
-    file = BytesIO()
-    columns = [pa.array([value], kind) for value, kind in zip(values, types.values(), strict=True)]
-    pq.write_table(pa.table(columns, names=list(types)), file)
-    return file.getvalue()
+NESTED = "Parquet: lists, maps or structs in one of the four"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +175,7 @@ def drifted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> La
     """Every case that is taken is a day of its own; all land in one run."""
     folder = tmp_path_factory.mktemp("drift")
     cases = [files for files, _, _ in TEXT.values()]
-    made = [*PARQUET.values(), PLAIN_NUMBER]
+    made = [*PARQUET.values(), *[(types, values) for types, values, _ in QUARANTINED.values()]]
     cases += [{".parquet": parquet_file(*case)} for case in made]
     files = {f"{day(i)}{name}": content for i, case in enumerate(cases) for name, content in case.items()}
     lake = Lake(spark, str(folder / "lake"))
@@ -112,22 +185,29 @@ def drifted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> La
 
 @pytest.mark.parametrize("name", TEXT)
 def test_text_that_drifts(name: str, drifted: Lake) -> None:
-    arrival = day(list(TEXT).index(name))
+    arrival = day(CASES.index(name))
     assert (raw_rows(drifted, arrival), quarantined(drifted, arrival)) == TEXT[name][1:]
 
 
 @pytest.mark.parametrize("name", PARQUET)
 def test_parquet_types_that_drift(name: str, drifted: Lake) -> None:
     """What is finer than a microsecond is cut off, as in text."""
-    arrival = day(len(TEXT) + list(PARQUET).index(name))
+    arrival = day(CASES.index(name))
     assert (raw_rows(drifted, arrival), quarantined(drifted, arrival)) == ([EVENT], [])
 
 
-def test_a_plain_number_is_no_timestamp(drifted: Lake) -> None:
-    """Its unit is not stated: seconds, milliseconds or microseconds."""
-    arrival = day(len(TEXT) + len(PARQUET))
+@pytest.mark.parametrize("name", QUARANTINED)
+def test_parquet_types_that_are_no_time(name: str, drifted: Lake) -> None:
+    arrival = day(CASES.index(name))
     assert raw_rows(drifted, arrival) == []
-    assert [reason for reason, _ in quarantined(drifted, arrival)] == ["unparsable_timestamp"]
+    assert [reason for reason, _ in quarantined(drifted, arrival)] == [QUARANTINED[name][-1]]
+
+
+def test_what_comes_beside_the_four_is_kept(drifted: Lake) -> None:
+    """As text, by its name (R23)."""
+    names = {day(number): name for number, name in enumerate(CASES)}
+    kept = {names[row["_updated_at"]]: row["attributes"] for row in drifted.read(RAW_EVENTS).collect()}
+    assert {name: kept[name] for name in ATTRIBUTES} == ATTRIBUTES
 
 
 @pytest.mark.parametrize("name", REFUSED)
