@@ -35,6 +35,7 @@ class Settings:
     Attributes:
         landing: SESSIONS_LANDING, folder or address of the batches.
         lake: SESSIONS_LAKE, folder or address of the Delta tables.
+        csv_separator: SESSIONS_CSV_SEPARATOR, between the fields of a CSV file.
         first_day: SESSIONS_FIRST_DAY, first arrival day.
         timeout: SESSIONS_TIMEOUT_SECONDS, T.
         user_actions: SESSIONS_USER_ACTIONS, event ids separated by commas; None for `*`, every event.
@@ -51,6 +52,7 @@ class Settings:
 
     landing: str = "batches"
     lake: str = "lake"
+    csv_separator: str = ","
     first_day: date = FIRST_SAMPLE_DAY
     timeout: timedelta = SESSION_TIMEOUT
     user_actions: frozenset[str] | None = USER_ACTIONS
@@ -74,6 +76,7 @@ class Settings:
         parsers: dict[str, tuple[str, Callable[[str], Any]]] = {
             "landing": ("SESSIONS_LANDING", _folder),
             "lake": ("SESSIONS_LAKE", _folder),
+            "csv_separator": ("SESSIONS_CSV_SEPARATOR", _separator),
             "first_day": ("SESSIONS_FIRST_DAY", _day),
             "timeout": ("SESSIONS_TIMEOUT_SECONDS", _seconds),
             "user_actions": ("SESSIONS_USER_ACTIONS", _actions),
@@ -117,6 +120,7 @@ def utf8_names() -> Iterator[None]:
             environment["LC_ALL"] = usual
 
 
+_SEPARATORS = {",": ",", ";": ";", "|": "|", "\\t": "\t", "tab": "\t"}
 _LONGEST_TIMEOUT = 365 * 24 * 3600 * 1_000_000
 
 
@@ -134,6 +138,12 @@ def _folder(text: str) -> str:
         return str(Path(text).expanduser())
     except RuntimeError as error:
         raise ValueError("a folder of a user who has a home") from error
+
+
+def _separator(text: str) -> str:
+    if text not in _SEPARATORS:
+        raise ValueError(f"one of {' '.join(_SEPARATORS)}, the last two for a tab")
+    return _SEPARATORS[text]
 
 
 def _day(text: str) -> date:

@@ -131,7 +131,7 @@ def test_the_listed_reasons_are_those_of_the_code() -> None:
 
 def test_every_format_of_a_batch_is_named() -> None:
     section = INPUT.text.split("## Formats\n\n", 1)[1].split("\n\n")[0]
-    assert re.findall(r"`D(\.[a-z.]+)`", section) == list(FORMATS)
+    assert re.findall(r"`D(\.[a-z0-9.]+)`", section) == list(FORMATS)
 
 
 def test_every_kind_of_drift_is_a_tested_case() -> None:

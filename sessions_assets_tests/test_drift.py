@@ -46,8 +46,8 @@ TEXT: dict[str, tuple[Files, Rows, Rows]] = {
     "lines that end in CR LF": ({".csv": (HEADER + LINE).replace("\n", "\r\n")}, [EVENT], []),
     "a new line inside quotes": (
         {".csv": f'{HEADER}{LINE}1,a,"I\nJ",2025-03-10 10:00:00\n'},
-        [EVENT],
-        [("unparsable_row", '1,a,"I'), ("unparsable_row", 'J",2025-03-10 10:00:00')],
+        [("1", "a", "I\nJ", "2025-03-10 10:00:00"), EVENT],
+        [],
     ),
     "bytes that are not UTF-8": (
         {".csv": f"{HEADER}{LINE}".encode() + b"\xe9,a,I,2025-03-10 10:00:00\n"},

@@ -43,6 +43,7 @@ def test_every_variable_is_read() -> None:
         {
             "SESSIONS_LANDING": "s3://bucket/in",
             "SESSIONS_LAKE": "/lake",
+            "SESSIONS_CSV_SEPARATOR": "tab",
             "SESSIONS_FIRST_DAY": "2024-02-29",
             "SESSIONS_TIMEOUT_SECONDS": "1799.999999",
             "SESSIONS_USER_ACTIONS": "click, tap",
@@ -63,6 +64,7 @@ def test_every_variable_is_read() -> None:
     assert settings == Settings(
         landing="s3://bucket/in",
         lake="/lake",
+        csv_separator="\t",
         first_day=date(2024, 2, 29),
         timeout=timedelta(seconds=1799, microseconds=999_999),
         user_actions=frozenset({"click", "tap"}),
@@ -82,12 +84,19 @@ def test_a_star_makes_every_event_an_action() -> None:
     assert Settings.from_environment({"SESSIONS_USER_ACTIONS": "*"}).user_actions is None
 
 
+@pytest.mark.parametrize(("value", "separator"), [(",", ","), (";", ";"), ("|", "|"), ("\\t", "\t"), ("tab", "\t")])
+def test_a_separator_is_a_sign_or_the_name_of_a_tab(value: str, separator: str) -> None:
+    assert Settings.from_environment({"SESSIONS_CSV_SEPARATOR": value}).csv_separator == separator
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("AWS_ENDPOINT_URL", "minio:9000"),
         ("AWS_ENDPOINT_URL", "http://user:password@minio:9000"),
         ("SPARK_DRIVER_MEMORY", "2 GB"),
+        ("SESSIONS_CSV_SEPARATOR", "comma"),
+        ("SESSIONS_CSV_SEPARATOR", ",,"),
         ("SESSIONS_FIRST_DAY", "2025-02-30"),
         ("SESSIONS_FIRST_DAY", "20250310"),
         ("SESSIONS_TIMEOUT_SECONDS", "five"),

@@ -88,7 +88,9 @@ class LakeResource(StoredResource):
 
 
 class LandingResource(StoredResource):
-    """The folder or bucket prefix in which batches arrive."""
+    """The folder or bucket prefix in which batches arrive, and what separates the fields of CSV files there."""
+
+    csv_separator: str = Field(default=",", description="between the fields of a CSV file")
 
     def open(self) -> Landing:
         """Open the landing.
@@ -96,7 +98,7 @@ class LandingResource(StoredResource):
         Raises:
             StorageError: it is on S3, and S3 cannot be used.
         """
-        return Landing(self.root, self._checked())
+        return Landing(self.root, self._checked(), self.csv_separator)
 
 
 class SessionRuleResource(ConfigurableResource[SessionRule]):
@@ -129,7 +131,12 @@ def build_resources(settings: Settings) -> dict[str, ConfigurableResource[Any]]:
         "lake": LakeResource(
             root=settings.lake, endpoint=storage.endpoint, region=storage.region, commit=settings.commit
         ),
-        "landing": LandingResource(root=settings.landing, endpoint=storage.endpoint, region=storage.region),
+        "landing": LandingResource(
+            root=settings.landing,
+            endpoint=storage.endpoint,
+            region=storage.region,
+            csv_separator=settings.csv_separator,
+        ),
         "session_rule": SessionRuleResource(
             timeout_microseconds=settings.timeout // timedelta(microseconds=1),
             user_actions=None if settings.user_actions is None else sorted(settings.user_actions),

@@ -20,7 +20,8 @@ from fsspec.core import url_to_fs
 
 from sessions_assets.storage import LOCAL, S3_SCHEME, Storage
 
-FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
+COMPRESSIONS = (".gz", ".bz2", ".zst")
+FORMATS = (*[text + end for text in (".csv", ".tsv", ".jsonl") for end in ("", *COMPRESSIONS)], ".parquet")
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -57,9 +58,11 @@ class Landing:
     Args:
         root: a folder or an address such as `s3://bucket/prefix`.
         storage: how an S3 bucket is reached.
+        csv_separator: between the fields of a `.csv` file; it is a tab in a `.tsv` file.
     """
 
-    def __init__(self, root: str, storage: Storage = LOCAL) -> None:
+    def __init__(self, root: str, storage: Storage = LOCAL, csv_separator: str = ",") -> None:
+        self.csv_separator = csv_separator
         self._is_s3 = root.startswith(S3_SCHEME)
         self._files, self._root = url_to_fs(root, **storage.for_fsspec(root))
 

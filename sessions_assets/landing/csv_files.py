@@ -1,29 +1,68 @@
-"""CSV files: their header, and their lines as rows of strings.
+"""CSV files: their header and quotes, and their records as rows of strings.
 
 Must not know what makes a row a valid event, how a batch is found, the Delta tables or Dagster.
 Source of the rules: R7 (strings as delivered), R8 (a row that the format cannot parse), R23 (attributes).
 """
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from itertools import dropwhile
+from urllib.parse import unquote
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.cloudpickle import register_pickle_by_value
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
+from sessions_assets.landing import records
+from sessions_assets.landing.records import BACKSLASH, RFC_4180, Dialect
 from sessions_assets.landing.rows import (
+    ATTRIBUTES_TYPE,
+    FILE_PATH,
     Source,
     attributes_of,
     check_names,
-    lines_at_the_beginning,
+    lines_of,
+    literal_path,
     opened,
+    origin,
     read_lines,
+    reading,
     rows_of_text,
+    texts,
 )
 from sessions_assets.rule.events import IDENTITY_COLUMNS, UNPARSABLE_ROW
 
-# RFC 4180: a quote inside a quoted field is doubled; white space belongs to the field.
-_CSV_OPTIONS = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "malformed", "escape": '"'}
+# White space belongs to the field. What is empty without quotes is NULL: no text can equal this noncharacter by chance.
+_CSV_OPTIONS = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "malformed", "nullValue": "\ufdd0"}
+_MOST_COLUMNS = 20480
+"""What Spark's parser takes unless it is told otherwise."""
+_MANY_COLUMNS = 200
+"""An expression for each of more columns would take Spark longer to plan than the rows to be read."""
+_LOOKED_AT = 1 << 20
+"""How much of a file is read with its header, in bytes: a smaller one without a quote need not be looked at again."""
+_MARK = "\ufeff"
+
+# Spark's workers need not have this package.
+register_pickle_by_value(records)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class Quotes:
+    """How a CSV file uses quotes.
+
+    Attributes:
+        are_plain: no line ends inside a quoted field, and none needs another dialect than RFC 4180.
+        span_lines: a line ends inside a quoted field.
+        dialects: how quoted fields are written; the first is preferred.
+    """
+
+    are_plain: bool = True
+    span_lines: bool = False
+    dialects: tuple[Dialect, Dialect] = (RFC_4180, BACKSLASH)
 
 
 @dataclass(frozen=True)
@@ -31,51 +70,209 @@ class CsvLayout:
     """What a CSV file looks like; files of one layout are read together.
 
     Attributes:
-        header: the header line.
+        header: the header, which may span lines.
         names: the column names in it.
         is_folder: the file is in a folder named by the day, rather than named by the day itself.
+        separator: between fields.
+        quotes: how it uses quotes; None: not known yet.
     """
 
     header: str
     names: tuple[str, ...]
     is_folder: bool
+    separator: str
+    quotes: Quotes | None
 
 
-def csv_layout(source: Source) -> CsvLayout:
+def csv_layout(source: Source, separator: str) -> CsvLayout:
     """Read the header of a file.
 
     Raises:
         DeliveryError: it cannot be read, or lacks a column; the message names the file and what was expected.
     """
     with opened(source) as stream:
-        header = next(lines_at_the_beginning(stream, errors="strict"), "")
-        names = tuple(next(csv.reader([header]), ()))
+        lines = dropwhile(lambda line: not line.strip(), map(records.without_marks, lines_of(stream)))
+        header = next(records.records(lines, None, separator), b"").decode()
+        rest = stream.read(_LOOKED_AT)
+        names = _names(header, separator)
     check_names(source.file, names)
-    return CsvLayout(header, names, source.is_folder)
+    has_no_quote = '"' not in header + rest and len(rest) < _LOOKED_AT
+    return CsvLayout(header, names, source.is_folder, separator, Quotes() if has_no_quote else None)
+
+
+def _names(header: str, separator: str) -> tuple[str, ...]:
+    for dialect in (RFC_4180, BACKSLASH):
+        if names := dialect.split(header, separator):
+            return tuple(names) if header else ()
+    return tuple(next(csv.reader([header], delimiter=separator), ()))
+
+
+def with_quotes(spark: SparkSession, layouts: Mapping[str, CsvLayout]) -> dict[str, CsvLayout]:
+    """Return the layouts of files, with how each file uses quotes: one pass over those that have any.
+
+    Raises:
+        DeliveryError: a file cannot be read; the message names it.
+    """
+    unknown = {file: layout for file, layout in layouts.items() if layout.quotes is None}
+    if not unknown:
+        return dict(layouts)
+    known = {_plain_path(file): file for file in unknown}
+    separators = {layout.separator for layout in unknown.values()}
+    odd = [
+        _odd_quotes(spark, [file for file, layout in unknown.items() if layout.separator == separator], separator)
+        for separator in sorted(separators)
+    ]
+    with reading():
+        rows = reduce(DataFrame.unionAll, odd).collect()
+    found = {known[_plain_path(unquote(row["file"]))]: row for row in rows}
+    return {**layouts, **{file: replace(unknown[file], quotes=_quotes(found.get(file))) for file in unknown}}
+
+
+def _plain_path(file: str) -> str:
+    # Spark and fsspec do not write as many slashes.
+    return re.sub("^file:/+", "file:/", file)
+
+
+def _odd_quotes(spark: SparkSession, files: Sequence[str], separator: str) -> DataFrame:
+    """Return the files with a line that is no record of RFC 4180, and what its quotes are instead."""
+    lines = spark.read.text([literal_path(file) for file in files]).select(F.col(FILE_PATH).alias("file"), "value")
+    # The quick tests first: most lines need no pattern.
+    quoted = lines.where(F.contains("value", F.lit('"'))).where(~_ends_a_field(separator))
+    odd = quoted.where(~_is(RFC_4180.record(separator)))
+    begins = _is(RFC_4180.beginning(separator))
+    return odd.groupBy("file").agg(
+        F.bool_or(begins | _is(BACKSLASH.beginning(separator))).alias("span_lines"),
+        F.bool_or(~begins & _is(BACKSLASH.record(separator))).alias("has_backslashes"),
+    )
+
+
+def _ends_a_field(separator: str) -> Column:
+    """Return whether a line surely ends with the closing quote of a field: where it begins, there is no text before."""
+    opening = [F.endswith("value", F.lit(f'{before}"')) for before in (separator, '"', _MARK)]
+    others = [F.octet_length("value") == 1, F.contains("value", F.lit('\\"'))]
+    return F.endswith("value", F.lit('"')) & ~reduce(Column.__or__, opening + others)
+
+
+def _quotes(odd: Row | None) -> Quotes:
+    if odd is None:
+        return Quotes()
+    dialects = (BACKSLASH, RFC_4180) if odd["has_backslashes"] else (RFC_4180, BACKSLASH)
+    return Quotes(are_plain=False, span_lines=odd["span_lines"], dialects=dialects)
+
+
+def _is(pattern: str) -> Column:
+    return F.rlike("value", F.lit(rf"\A{_MARK}*+(?:{pattern})\z"))
 
 
 def read_csv(spark: SparkSession, layout: CsvLayout, files: Sequence[str]) -> DataFrame:
     """Return the rows of files, as `readers.read_rows` describes them."""
-    # One line is one row, so that a stray quote makes one row unparsable and not the rest of the file.
-    lines = read_lines(spark, files, is_folder=layout.is_folder)
-    lines = lines.where(F.ltrim("value", F.lit("\ufeff")) != layout.header)
-    fields = [f"_{position} string" for position in range(len(layout.names))]
-    row = F.from_csv("value", ", ".join([*fields, "malformed string"]), _CSV_OPTIONS)
+    quotes = layout.quotes or Quotes()
+    if quotes.span_lines:
+        lines = _joined_lines(spark, layout, quotes, files)
+    else:
+        # Without joining them, so that all cores read a large file.
+        lines = read_lines(spark, files, is_folder=layout.is_folder)
+    lines = lines.where(F.ltrim("value", F.lit(_MARK)) != layout.header)
+    lines = lines.withColumn("row", _row(layout, quotes))
+    is_broken = F.col("row").isNull() | F.col("row.malformed").isNotNull() | _has_stray_quote(layout, quotes)
     spelled = check_names(files[0], layout.names)
     columns = {c: F.col(f"row._{layout.names.index(spelled[c])}") for c in IDENTITY_COLUMNS}
-    others = {n: F.col(f"row._{i}") for i, n in enumerate(_unique(layout.names)) if n not in spelled.values()}
-    attributes = attributes_of(tuple(others), list(others.values()))
-    # The parser closes a quote that the line leaves open, and would return a truncated field.
-    quotes = F.length("value") - F.length(F.replace("value", F.lit('"'), F.lit("")))
-    is_broken = F.col("row.malformed").isNotNull() | (quotes % 2 == 1)
     parse_error = F.when(is_broken, F.lit(UNPARSABLE_ROW))
-    return rows_of_text(lines.withColumn("row", row), columns, attributes, parse_error)
+    return rows_of_text(lines, columns, _attributes(layout.names, set(spelled.values())), parse_error)
+
+
+def _joined_lines(spark: SparkSession, layout: CsvLayout, quotes: Quotes, files: Sequence[str]) -> DataFrame:
+    """Return the records of files as `read_lines` returns lines; one core reads a file."""
+    context = spark.sparkContext
+    if str(context.master).startswith("local"):
+        # The workers of this machine take the Python that runs already, whatever `python3` may be.
+        context.pythonExec = sys.executable
+    # Text, not strings: bytes that are not UTF-8 stay what they are on their way through Python.
+    lines = spark.read.text([literal_path(file) for file in files], lineSep="\n").select(
+        F.col(FILE_PATH).alias("file"),
+        F.col("value").cast("binary"),
+        F.col("_metadata.file_block_start").alias("block"),
+        F.monotonically_increasing_id().alias("position"),
+    )
+    in_order = lines.repartition(len(files), "file").sortWithinPartitions("file", "block", "position")
+    join = partial(
+        records.of_files,
+        fields=len(layout.names),
+        separator=layout.separator,
+        header=layout.header.encode(),
+        dialects=quotes.dialects,
+    )
+    with reading():
+        joined = in_order.select("file", "value").rdd.mapPartitions(join)
+    rows = spark.createDataFrame(joined, "file string, value binary", verifySchema=False)
+    found = rows.select(F.col("value").cast("string"), *origin(F.col("file"), is_folder=layout.is_folder))
+    return found.where(F.trim("value") != "")
+
+
+def _row(layout: CsvLayout, quotes: Quotes) -> Column:
+    """Return the fields of `value` as a struct; NULL if there are too many for the parser."""
+    fields = [f"_{position} string" for position in range(len(layout.names))]
+    most = max(_MOST_COLUMNS, len(fields))
+    options = _CSV_OPTIONS | {"sep": layout.separator, "maxColumns": str(most)}
+    # A longer one has most of its separators inside quotes, or too many.
+    unquoted = F.regexp_replace("value", F.lit('"[^"]*+"'), F.lit(""))
+    is_short = F.octet_length("value") < most
+    value = F.when(is_short, F.col("value")).when(_count(layout.separator, unquoted) < most, F.col("value"))
+    schema = ", ".join([*fields, "malformed string"])
+    rfc = F.from_csv(value, schema, options | {"escape": RFC_4180.escape})
+    if quotes.are_plain:
+        return rfc
+    backslashed = F.from_csv(value, schema, options | {"escape": BACKSLASH.escape})
+    return F.when(_is_backslashed(layout, quotes), backslashed).otherwise(rfc)
+
+
+def _has_stray_quote(layout: CsvLayout, quotes: Quotes) -> Column:
+    """Return whether quotes do not come in pairs, in a row that was read by RFC 4180; NULL if there are none."""
+    # The parser closes a quote that the line leaves open, and would return a truncated field.
+    is_odd = _count('"', F.col("value")) % 2 == 1
+    has_quote = F.contains("value", F.lit('"'))
+    if not quotes.are_plain:
+        return F.when(has_quote, ~_is_backslashed(layout, quotes) & is_odd)
+    # No quote is left open. A stray one is then found in a field, and to count them takes longer.
+    fields = [f"row._{position}" for position in range(len(layout.names))]
+    if len(fields) <= _MANY_COLUMNS:
+        has_quote = reduce(Column.__or__, [F.contains(field, F.lit('"')) for field in fields])
+    return F.when(has_quote, is_odd)
+
+
+def _is_backslashed(layout: CsvLayout, quotes: Quotes) -> Column:
+    """Return whether a record is read with backslashes: the preferred dialect of those in which it is valid."""
+    first, second = (_is(dialect.record(layout.separator, len(layout.names))) for dialect in quotes.dialects)
+    has_quote = F.contains("value", F.lit('"'))
+    return has_quote & (first if quotes.dialects[0] is BACKSLASH else ~first & second)
+
+
+def _count(character: str, text: Column) -> Column:
+    return F.octet_length(text) - F.octet_length(F.replace(text, F.lit(character), F.lit("")))
+
+
+def _attributes(names: Sequence[str], columns: set[str]) -> Column:
+    others = {name: i for i, name in enumerate(_unique(names)) if name not in columns}
+    if len(others) > _MANY_COLUMNS:
+        return _many_attributes(names, columns)
+    return attributes_of(list(others), [F.col(f"row._{position}") for position in others.values()])
+
+
+def _many_attributes(names: Sequence[str], columns: set[str]) -> Column:
+    fields = F.map_filter(
+        F.to_variant_object("row").cast(ATTRIBUTES_TYPE),
+        lambda field, value: F.startswith(field, F.lit("_")) & value.isNotNull(),
+    )
+    unique = texts(_unique(names))
+    named = F.transform_keys(fields, lambda field, _: F.get(unique, F.substring(field, 2, 9).cast("int")))
+    found = F.map_filter(named, lambda name, _: ~name.isin(*columns))
+    return F.when(F.size(found) > 0, found)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
     """Return the names, a repeated one as `name.1`, `name.2`: a map has each once."""
-    unique: list[str] = []
+    unique: dict[str, None] = {}
     for name in names:
-        free = (f"{name}.{number}" if number else name for number in range(len(names)))
-        unique.append(next(candidate for candidate in free if candidate not in unique))
-    return unique
+        free = (f"{name}.{number}" if number else name for number in range(len(names) + 1))
+        unique[next(candidate for candidate in free if candidate not in unique)] = None
+    return list(unique)

@@ -170,13 +170,15 @@ def read_parquet(spark: SparkSession, layout: ParquetLayout, files: Sequence[str
     others = {name: text for name, text in texts.items() if name not in spelled.values()}
     kinds = dict(zip(schema.names, layout.kinds, strict=True))
     shown = [(texts[name] if kinds[name] else F.col(quoted(name))).alias(name) for name in schema.names]
+    # A file may have a column of that name itself.
+    file = rows.metadataColumn("_metadata")["file_path"]
     return rows.select(
         *[column.alias(name) for name, column in columns.items()],
         event_time.alias("event_time"),
         _attributes(others).alias("attributes"),
         F.when(has_bad_bytes, F.lit(INVALID_UTF8)).alias("parse_error"),
         F.make_valid_utf8(F.to_json(F.struct(*shown))).alias("raw_text"),
-        *origin(rows, is_folder=layout.is_folder),
+        *origin(file, is_folder=layout.is_folder),
     )
 
 

@@ -10,8 +10,8 @@ from functools import reduce
 
 from pyspark.sql import DataFrame, SparkSession
 
-from sessions_assets.landing.batches import Delivery, Landing
-from sessions_assets.landing.csv_files import CsvLayout, csv_layout, read_csv
+from sessions_assets.landing.batches import COMPRESSIONS, Delivery, Landing
+from sessions_assets.landing.csv_files import CsvLayout, csv_layout, read_csv, with_quotes
 from sessions_assets.landing.json_files import JsonLayout, json_layout, read_json
 from sessions_assets.landing.parquet_files import ParquetLayout, parquet_layout, read_parquet
 from sessions_assets.landing.rows import Source
@@ -29,20 +29,25 @@ def read_rows(spark: SparkSession, landing: Landing, deliveries: Sequence[Delive
     Raises:
         DeliveryError: a file cannot be read, or lacks a column; the message names the file and what was expected.
     """
+    sources = [Source(spark, landing, file, batch.is_folder) for batch in deliveries for file in batch.files]
+    layouts: dict[str, CsvLayout | JsonLayout | ParquetLayout] = {source.file: _layout(source) for source in sources}
+    layouts |= with_quotes(spark, {f: layout for f, layout in layouts.items() if isinstance(layout, CsvLayout)})
     files: dict[CsvLayout | JsonLayout | ParquetLayout, list[str]] = defaultdict(list)
-    for delivery in deliveries:
-        for file in delivery.files:
-            files[_layout(Source(spark, landing, file, delivery.is_folder))].append(file)
+    for file, layout in layouts.items():
+        files[layout].append(file)
     return reduce(DataFrame.unionByName, [_read(spark, layout, group) for layout, group in files.items()])
 
 
 def _layout(source: Source) -> CsvLayout | JsonLayout | ParquetLayout:
-    match source.file.removesuffix(".gz").rsplit(".", 1)[-1]:
+    plain = next((source.file.removesuffix(end) for end in COMPRESSIONS if source.file.endswith(end)), source.file)
+    match plain.rpartition(".")[2]:
         case "parquet":
             return parquet_layout(source)
         case "jsonl":
             return json_layout(source)
-    return csv_layout(source)
+        case "tsv":
+            return csv_layout(source, "\t")
+    return csv_layout(source, source.landing.csv_separator)
 
 
 def _read(spark: SparkSession, layout: CsvLayout | JsonLayout | ParquetLayout, files: Sequence[str]) -> DataFrame:

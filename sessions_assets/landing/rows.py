@@ -4,13 +4,16 @@ Must not know what makes a row a valid event, how a batch is found, the Delta ta
 """
 
 import csv
-import gzip
+import json
 import re
 import zlib
+from bz2 import BZ2File
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from gzip import GzipFile
+from io import SEEK_END, BufferedReader, RawIOBase, TextIOWrapper
+from typing import IO, Any, TextIO
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -25,6 +28,21 @@ LONGEST_LINE = 1 << 28
 
 ATTRIBUTES_TYPE = "map<string, string>"
 
+FILE_PATH = "_metadata.file_path"
+
+_COMPRESSED = {"gz": "a gzip file", "bz2": "a bzip2 file", "zst": "a Zstandard file"}
+_SIGNATURES = {
+    b"\x1f\x8b": _COMPRESSED["gz"],
+    b"BZh": _COMPRESSED["bz2"],
+    b"\x28\xb5\x2f\xfd": _COMPRESSED["zst"],
+    b"PK\x03\x04": "a zip archive",
+    b"PAR1": "a Parquet file",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+_LONGEST_SIGNATURE = 4
+# What a gzip file ends with, in bytes.
+_LENGTH_AND_CHECKSUM = 8
 _UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 _FAILED_FILE = re.compile(r"\[FAILED_READ_FILE\b[^]]*\].*? file:? (\S+?)\.?\s")
 # What Spark says of a value: the classes 22 and 23 of SQLSTATE.
@@ -51,29 +69,94 @@ class Source:
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """Open a file of text, decompressed.
+def opened(source: Source) -> Iterator[TextIO]:
+    """Open a file of text, decompressed; each character stands for one byte, so that any file can be looked at.
 
     Raises:
-        DeliveryError: it cannot be read; the message names it.
+        DeliveryError: it cannot be read, or is not what its name says; the message names it.
     """
     try:
         with source.landing.open(source.file) as stream:
-            if not source.file.endswith(".gz"):
-                yield stream
-                return
-            if not stream.read(1):
-                raise EOFError("no byte in it, not even those of an empty gzip file")
-            stream.seek(0)
-            yield gzip.GzipFile(fileobj=stream)
-    except _UNREADABLE as error:
+            text = BufferedReader(_decompressed(source, stream))
+            _check_kind(text.peek(_LONGEST_SIGNATURE), "UTF-8 text")
+            # Keeps all line ends as they are, that of CR alone too.
+            yield TextIOWrapper(text, "latin-1", newline="")
+    except (*_UNREADABLE, Py4JJavaError) as error:
         raise DeliveryError(f"{source.file} cannot be read: {first_line(error)}") from error
 
 
-def lines_at_the_beginning(stream: IO[bytes] | gzip.GzipFile, errors: str) -> Iterator[str]:
-    """Return the lines that are not blank, one after the other, as far as they are asked for."""
+def _decompressed(source: Source, stream: IO[bytes]) -> Any:  # noqa: ANN401 - BufferedReader takes what reads bytes
+    suffix = source.file.rpartition(".")[2]
+    if suffix not in _COMPRESSED:
+        return stream
+    beginning = stream.read(_LONGEST_SIGNATURE)
+    stream.seek(0)
+    if not beginning:
+        raise EOFError(f"no byte in it, not even those of an empty {_COMPRESSED[suffix]}")
+    if (kind := _kind(beginning)) != _COMPRESSED[suffix]:
+        raise EOFError(f"it is {kind or 'not compressed'}: expected {_COMPRESSED[suffix]}, as its name says")
+    match suffix:
+        case "gz":
+            _check_end(stream)
+            return GzipFile(fileobj=stream)
+        case "bz2":
+            return BZ2File(stream)
+    return _Zstandard(source.spark, source.file)
+
+
+class _Zstandard(RawIOBase):
+    """A file that Spark's library decompresses: Python has none before 3.14."""
+
+    def __init__(self, spark: SparkSession, file: str) -> None:
+        java: Any = spark._jvm  # noqa: SLF001 - Spark has no call that opens a file
+        conf = spark._jsparkSession.sessionState().newHadoopConf()  # noqa: SLF001
+        path = java.org.apache.hadoop.fs.Path(file)
+        self._stream = java.com.github.luben.zstd.ZstdInputStream(path.getFileSystem(conf).open(path))
+
+    def readable(self) -> bool:
+        """Return whether it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - as io declares it
+        """Read bytes into a buffer, and return how many."""
+        found = self._stream.readNBytes(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+
+def _check_end(stream: IO[bytes]) -> None:
+    """Refuse a gzip file whose data is followed by zero bytes, as on a tape: Spark would fail only at its end."""
+    stream.seek(-_LENGTH_AND_CHECKSUM, SEEK_END)
+    if not any(stream.read()):
+        raise EOFError("zero bytes follow the gzip data: expected nothing after it")
+    stream.seek(0)
+
+
+def _check_kind(beginning: bytes, expected: str) -> None:
+    if kind := _kind(beginning):
+        raise EOFError(f"it is {kind}: expected {expected}, as its name says")
+
+
+def _kind(beginning: bytes) -> str | None:
+    return next((kind for signature, kind in _SIGNATURES.items() if beginning.startswith(signature)), None)
+
+
+def lines_of(stream: TextIO) -> Iterator[bytes]:
+    """Return the lines with their ends: LF, CR LF or CR."""
     while line := stream.readline(LONGEST_LINE):
-        text = line.decode("utf-8-sig", errors).rstrip("\r\n")
+        yield line.encode("latin-1")
+
+
+def lines_at_the_beginning(stream: TextIO, errors: str) -> Iterator[str]:
+    """Return the lines that are not blank, one after the other, as far as they are asked for."""
+    for line in lines_of(stream):
+        text = line.decode("utf-8", errors).lstrip("\ufeff").rstrip("\r\n")
         if text.strip():
             yield text
 
@@ -94,10 +177,8 @@ def check_names(file: str, names: Sequence[str]) -> dict[str, str]:
     return {column: found[0] for column, found in spelled.items()}
 
 
-def origin(rows: DataFrame, *, is_folder: bool) -> list[Column]:
-    """Return the columns `source_file` and `_updated_at` of the rows of files."""
-    # A file may have a column of that name itself.
-    file = rows.metadataColumn("_metadata")["file_path"]
+def origin(file: Column, *, is_folder: bool) -> list[Column]:
+    """Return the columns `source_file` and `_updated_at` of the rows of files with this path."""
     named_by_day = F.element_at(F.split(file, "/"), -2 if is_folder else -1)
     day = F.left(named_by_day, F.lit(len("yyyy-mm-dd"))).cast("date")
     return [file.alias("source_file"), day.alias(ARRIVAL_DAY)]
@@ -106,7 +187,7 @@ def origin(rows: DataFrame, *, is_folder: bool) -> list[Column]:
 def read_lines(spark: SparkSession, files: Sequence[str], *, is_folder: bool) -> DataFrame:
     """Return the lines of files that are not blank: `value`, `source_file`, `_updated_at`."""
     lines = spark.read.text([literal_path(file) for file in files])
-    return lines.select("value", *origin(lines, is_folder=is_folder)).where(F.trim("value") != "")
+    return lines.select("value", *origin(F.col(FILE_PATH), is_folder=is_folder)).where(F.trim("value") != "")
 
 
 def rows_of_text(lines: DataFrame, columns: Mapping[str, Column], attributes: Column, parse_error: Column) -> DataFrame:
@@ -127,9 +208,14 @@ def attributes_of(names: Sequence[str], values: Sequence[Column]) -> Column:
     """Return the values that are not NULL by their names; NULL if there are none (R23)."""
     if not names:
         return F.lit(None).cast(ATTRIBUTES_TYPE)
-    delivered = F.map_from_arrays(F.array(*map(F.lit, names)), F.array(*values))
+    delivered = F.map_from_arrays(texts(names), F.array(*values))
     found = F.map_filter(delivered, lambda _, value: value.isNotNull())
     return F.when(F.exists(F.array(*values), lambda value: value.isNotNull()), found)
+
+
+def texts(names: Sequence[str]) -> Column:
+    """Return an array of texts as one constant."""
+    return F.from_json(F.lit(json.dumps(list(names))), "array<string>")
 
 
 @contextmanager
