@@ -37,6 +37,8 @@ _SPARK_SETTINGS = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # Parquet as pandas writes it counts nanoseconds; without this Spark would refuse the file.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # The types of a row's values are asked for even if an object among them has a name twice.
+    "spark.sql.variant.allowDuplicateKeys": "true",
     # The local table of a small day needs no 200 tasks: adaptive execution joins them, but starts with these.
     "spark.sql.shuffle.partitions": "16",
     # A plain UI for a run of seconds costs its start; a cluster has its own.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from gzip import GzipFile
 from io import SEEK_END, BufferedReader, RawIOBase, TextIOWrapper
 from typing import IO, Any, TextIO
+from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -233,7 +234,8 @@ def reading(files: Sequence[str] = ()) -> Iterator[None]:
     except (PySparkException, Py4JJavaError) as error:
         text = str(error)
         if failed := _FAILED_FILE.search(text):
-            raise DeliveryError(f"{failed[1]} cannot be read: truncated, damaged or not what its name says") from error
+            file = unquote(failed[1])
+            raise DeliveryError(f"{file} cannot be read: truncated, damaged or not what its name says") from error
         if files and (value := _FAILED_VALUE.search(text)):
             raise DeliveryError(
                 f"{named(files)} cannot be read: {value[2].partition(chr(10))[0]} [{value[1]}]"
