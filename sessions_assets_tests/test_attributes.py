@@ -184,9 +184,17 @@ PARQUET: dict[str, tuple[Callable[[], dict[str, Any]], Any]] = {
         lambda: columns(
             l=pa.array([[1, None]]),
             m=pa.array([[("k", 1.5)]], pa.map_(pa.string(), pa.float64())),
-            s=pa.array([{"a": {"b": "x"}}]),
+            s=pa.array([{"a": {"b": "x", "c": None}}]),
+            t=pa.StructArray.from_arrays([pa.array([AT_MS * 1000 + 1], pa.timestamp("us", "UTC"))], ["at"]),
         ),
-        [{"l": "[1,null]", "m": '{"k":1.5}', "s": '{"a":{"b":"x"}}'}],
+        [
+            {
+                "l": "[1,null]",
+                "m": '{"k":1.5}',
+                "s": '{"a":{"b":"x","c":null}}',
+                "t": '{"at":"2025-03-10T10:00:00.000001Z"}',
+            }
+        ],
     ),
     "numbers, booleans, dates": (
         lambda: columns(

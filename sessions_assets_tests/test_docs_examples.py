@@ -5,8 +5,10 @@ They read the lake and the records that one run of the demo leaves.
 
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -93,16 +95,19 @@ def test_the_demo_prints_the_counts_of_the_sample(demo_run: Demo) -> None:
 
 
 @pytest.fixture(scope="module")
-def first_command(demo_run: Demo) -> Demo:
-    """The first command of the operations page, as a process with Spark's defaults, after `touch` of its batch."""
+def first_command(demo_run: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The first command of the operations page, in a process, after `touch` of its batch; in a copy of the demo."""
+    folder = tmp_path_factory.mktemp("first_command") / "demo"
+    shutil.copytree(demo_run.folder, folder)
+    copied = replace(demo_run, folder=folder)
     environment = {name: value for name, value in os.environ.items() if name not in variables_read()}
-    environment |= {"DAGSTER_HOME": str(demo_run.folder / ".dagster_home"), "PYTHONPATH": str(PROJECT), **FOR_TINY_DATA}
+    environment |= {"DAGSTER_HOME": str(copied.folder / ".dagster_home"), "PYTHONPATH": str(PROJECT), **FOR_TINY_DATA}
     arguments = next(arguments for _, _, arguments in dagster_commands() if "materialize" in arguments)
-    (demo_run.folder / "batches" / f"{DAY}.csv").touch()
-    before = demo_run.ods_version()
-    python("-m", "dagster", *arguments, cwd=demo_run.folder, environment=environment)
-    assert demo_run.ods_version() == before
-    return demo_run
+    (copied.folder / "batches" / f"{DAY}.csv").touch()
+    before = copied.ods_version()
+    python("-m", "dagster", *arguments, cwd=copied.folder, environment=environment)
+    assert copied.ods_version() == before
+    return copied
 
 
 @pytest.mark.parametrize("asset", ["raw_events", "ods_sessions"])

@@ -35,6 +35,11 @@ _NESTED = re.compile(r"struct|array|map|variant")
 # What Spark says of a file with a column that it does not read.
 _UNREAD_TYPE = re.compile(r"PARQUET_TYPE_\w+|UNSUPPORTED_TIME_TYPE|ILLEGAL_PARQUET|Unrecognized Parquet type")
 _PER_SECOND = {"MILLIS": 1000, "MICROS": 1_000_000, "NANOS": 1_000_000_000}
+# Spark's own formats end with the milliseconds.
+_TIMES_AS_JSON = {
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """Of the years 1 to 9999, since 1970."""
 
@@ -177,7 +182,7 @@ def read_parquet(spark: SparkSession, layout: ParquetLayout, files: Sequence[str
         event_time.alias("event_time"),
         _attributes(others).alias("attributes"),
         F.when(has_bad_bytes, F.lit(INVALID_UTF8)).alias("parse_error"),
-        F.make_valid_utf8(F.to_json(F.struct(*shown))).alias("raw_text"),
+        F.make_valid_utf8(F.to_json(F.struct(*shown), _TIMES_AS_JSON)).alias("raw_text"),
         *origin(file, is_folder=layout.is_folder),
     )
 
@@ -219,7 +224,8 @@ def _text(field: StructField, kind: str) -> Column:
         return F.regexp_replace(F.lower(F.hex(value)), "^(.{8})(.{4})(.{4})(.{4})", "$1-$2-$3-$4-")
     if isinstance(field.dataType, BinaryType):
         return value.cast("string")
-    return F.to_json(value) if _NESTED.match(field.dataType.simpleString()) else value.cast("string")
+    as_json = F.to_json(value, {**_TIMES_AS_JSON, "ignoreNullFields": "false"})
+    return as_json if _NESTED.match(field.dataType.simpleString()) else value.cast("string")
 
 
 def _text_of_time(count: Column, kind: str) -> Column:
