@@ -42,8 +42,12 @@ _MOST_COLUMNS = 20480
 """What Spark's parser takes unless it is told otherwise."""
 _MANY_COLUMNS = 200
 """An expression for each of more columns would take Spark longer to plan than the rows to be read."""
-_LOOKED_AT = 1 << 20
-"""How much of a file is read with its header, in bytes: a smaller one without a quote need not be looked at again."""
+_PART = 1 << 20
+_PARTS_ON_DISK = 256
+"""How much of a file is looked through for a quote with its header, in mebibytes: one without a quote needs no more.
+
+On a disk that takes a moment; what has to be sent or decompressed is left to Spark after the first part.
+"""
 _MARK = "\ufeff"
 
 # Spark's workers need not have this package.
