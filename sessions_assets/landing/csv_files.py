@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import dropwhile
+from typing import TextIO
 from urllib.parse import unquote
 
 from pyspark.cloudpickle import register_pickle_by_value
@@ -97,11 +98,19 @@ def csv_layout(source: Source, separator: str) -> CsvLayout:
     with opened(source) as stream:
         lines = dropwhile(lambda line: not line.strip(), map(records.without_marks, lines_of(stream)))
         header = next(records.records(lines, None, separator), b"").decode()
-        rest = stream.read(_LOOKED_AT)
         names = _names(header, separator)
-    check_names(source.file, names)
-    has_no_quote = '"' not in header + rest and len(rest) < _LOOKED_AT
+        check_names(source.file, names)
+        is_on_disk = source.file.startswith("file:") and source.file.endswith((".csv", ".tsv"))
+        has_no_quote = '"' not in header and _has_no_quote(stream, _PARTS_ON_DISK if is_on_disk else 1)
     return CsvLayout(header, names, source.is_folder, separator, Quotes() if has_no_quote else None)
+
+
+def _has_no_quote(stream: TextIO, parts: int) -> bool:
+    """Return whether a file surely has no quote, by as many parts as may be read."""
+    for part in (stream.read(_PART) for _ in range(parts)):
+        if '"' in part or len(part) < _PART:
+            return '"' not in part
+    return False
 
 
 def _names(header: str, separator: str) -> tuple[str, ...]:

@@ -28,10 +28,11 @@ from sessions_assets.rule.events import IDENTITY_COLUMNS, INVALID_UTF8, UNPARSAB
 _OPTIONS = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 # A number that the parser would write in another way: 7.10, 1e3, -0.
-_HAS_OTHER_NUMBERS = r'(?:":|[\[,])\s*-?(?:[0-9]+[.eE]|0)'
+_HAS_OTHER_NUMBERS = r'(?:"\s*+:|[\[,])\s*-?(?:[0-9]+[.eE]|0)'
 # The next number of a line that is in no string: whatever is before it, and the number.
 _NO_STRING, _STRING = r'[^"0-9-]*+', r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_NEXT_NUMBER = rf"\G({_NO_STRING}(?:{_STRING}{_NO_STRING})*+)({_NUMBER})(?![0-9.eE+-])"
+# What is followed by a colon would be the name of a value, which no number can be.
+_NEXT_NUMBER = rf"\G({_NO_STRING}(?:{_STRING}{_NO_STRING})*+)({_NUMBER})(?![0-9.eE+-]|\s*:)"
 # Before a number that was made a string. No source has these letters in front of a number.
 _MARK, _ESCAPED_MARK = "\u0001#\u0001", r"\\u0001#\\u0001"
 _LONE_SURROGATE = (
