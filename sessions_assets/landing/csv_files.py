@@ -60,11 +60,13 @@ class Quotes:
     """How a CSV file uses quotes.
 
     Attributes:
+        are_absent: the file surely has none.
         are_plain: no line ends inside a quoted field, and none needs another dialect than RFC 4180.
         span_lines: a line ends inside a quoted field.
         dialects: how quoted fields are written; the first is preferred.
     """
 
+    are_absent: bool = False
     are_plain: bool = True
     span_lines: bool = False
     dialects: tuple[Dialect, Dialect] = (RFC_4180, BACKSLASH)
@@ -102,7 +104,7 @@ def csv_layout(source: Source, separator: str) -> CsvLayout:
         check_names(source.file, names)
         is_on_disk = source.file.startswith("file:") and source.file.endswith((".csv", ".tsv"))
         has_no_quote = '"' not in header and _has_no_quote(stream, _PARTS_ON_DISK if is_on_disk else 1)
-    return CsvLayout(header, names, source.is_folder, separator, Quotes() if has_no_quote else None)
+    return CsvLayout(header, names, source.is_folder, separator, Quotes(are_absent=True) if has_no_quote else None)
 
 
 def _has_no_quote(stream: TextIO, parts: int) -> bool:
@@ -187,7 +189,9 @@ def read_csv(spark: SparkSession, layout: CsvLayout, files: Sequence[str]) -> Da
         lines = read_lines(spark, files, is_folder=layout.is_folder)
     lines = lines.where(F.ltrim("value", F.lit(_MARK)) != layout.header)
     lines = lines.withColumn("row", _row(layout, quotes))
-    is_broken = F.col("row").isNull() | F.col("row.malformed").isNotNull() | _has_stray_quote(layout, quotes)
+    is_broken = F.col("row").isNull() | F.col("row.malformed").isNotNull()
+    if not quotes.are_absent:
+        is_broken |= _has_stray_quote(layout, quotes)
     spelled = check_names(files[0], layout.names)
     columns = {c: F.col(f"row._{layout.names.index(spelled[c])}") for c in IDENTITY_COLUMNS}
     parse_error = F.when(is_broken, F.lit(UNPARSABLE_ROW))
@@ -230,13 +234,13 @@ def _row(layout: CsvLayout, quotes: Quotes) -> Column:
     # A longer one has most of its separators inside quotes, or too many.
     unquoted = F.regexp_replace("value", F.lit('"[^"]*+"'), F.lit(""))
     is_short = F.octet_length("value") < most
-    value = F.when(is_short, F.col("value")).when(_count(layout.separator, unquoted) < most, F.col("value"))
+    fits = F.coalesce(F.when(is_short, is_short), _count(layout.separator, unquoted) < most)
     schema = ", ".join([*fields, "malformed string"])
-    rfc = F.from_csv(value, schema, options | {"escape": RFC_4180.escape})
+    rfc = F.from_csv("value", schema, options | {"escape": RFC_4180.escape})
     if quotes.are_plain:
-        return rfc
-    backslashed = F.from_csv(value, schema, options | {"escape": BACKSLASH.escape})
-    return F.when(_is_backslashed(layout, quotes), backslashed).otherwise(rfc)
+        return F.when(fits, rfc)
+    backslashed = F.from_csv("value", schema, options | {"escape": BACKSLASH.escape})
+    return F.when(fits, F.when(_is_backslashed(layout, quotes), backslashed).otherwise(rfc))
 
 
 def _has_stray_quote(layout: CsvLayout, quotes: Quotes) -> Column:
