@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from pyspark.sql import SparkSession
 
 from sessions_assets.lake import commits
+from sessions_assets.landing import json_files, parquet_files
 from sessions_assets.pipeline import compute
 from sessions_assets.rule import changes, events, sessions
 from sessions_assets.rule.violations import BLANK, DATE, DUPLICATE, GAP, ID, MISSING, NATIVE, START
@@ -25,6 +26,7 @@ from sessions_assets_tests.noticing import (
     cases_of_the_rule,
     histories,
     long_session,
+    odd_files,
     violated,
 )
 
@@ -185,7 +187,26 @@ MUTATIONS_SEEN_BY_CHECKS = {
     ),
 }  # fmt: skip
 
-MUTATIONS = MUTATIONS_OF_SESSIONS | MUTATIONS_OF_CHANGES | MUTATIONS_SEEN_BY_CHECKS
+MUTATIONS_OF_READERS = {
+    "JSON: what follows the object of a line is ignored": Mutation(
+        json_files, "_is_broken", 'F.col("row").isNull() | ~is_one | is_odd', 'F.col("row").isNull() | is_odd',
+        odd_files,
+    ),
+    "JSON: half of a letter is a question mark": Mutation(
+        json_files, "read_json", "F.when(_has_lone_surrogate()", "F.when(F.lit(False)", odd_files
+    ),
+    "JSON: numbers as the parser writes them": Mutation(
+        json_files, "read_json", 'F.col("value").rlike(_HAS_OTHER_NUMBERS)', "F.lit(False)", odd_files
+    ),
+    "Parquet: times before 1970 are rounded up": Mutation(
+        parquet_files, "_floor_divided", " - F.when(value % divisor < 0, 1).otherwise(0)", "", odd_files
+    ),
+    "Parquet: times as Spark reads them": Mutation(
+        parquet_files, "_read_as", 'LongType() if kind.startswith("TIMESTAMP") else found', "found", odd_files
+    ),
+}  # fmt: skip
+
+MUTATIONS = MUTATIONS_OF_READERS | MUTATIONS_OF_SESSIONS | MUTATIONS_OF_CHANGES | MUTATIONS_SEEN_BY_CHECKS
 
 
 @contextmanager

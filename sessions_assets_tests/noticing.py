@@ -17,6 +17,8 @@ from sessions_assets.rule.sessions import all_sessions
 from sessions_assets.rule.violations import VIOLATIONS, violations_of_all
 from sessions_assets_tests import incremental_cases, test_incremental, test_rule
 from sessions_assets_tests.deployment import Deployment
+from sessions_assets_tests.fuzzing import odd_file
+from sessions_assets_tests.fuzzing_laws import broken_laws
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import day, event, frame, session_rows, stored_rows, write_batches
 from sessions_assets_tests.test_histories import Comparison, in_halves, play
@@ -50,6 +52,12 @@ def cases_of_deliveries(spark: SparkSession, folder: Path) -> list[str]:
         if wrong:
             break
     return list(wrong)
+
+
+def odd_files(spark: SparkSession, folder: Path) -> list[str]:
+    """Return the laws of landing that files changed at random break."""
+    numbers = {"json": range(150), "parquet": range(40)}
+    return broken_laws(spark, folder / "landing", [odd_file(kind, n) for kind, some in numbers.items() for n in some])
 
 
 def histories(spark: SparkSession, folder: Path) -> list[str]:
