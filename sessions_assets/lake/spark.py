@@ -46,10 +46,6 @@ _SPARK_SETTINGS = {
     "spark.ui.showConsoleProgress": "false",
     # The file list of a table is small; each scan asks for it, and 50 tasks (the default) would be mostly start-up.
     "spark.databricks.delta.snapshotPartitions": "1",
-    # No hidden file of checksums beside each file of a folder: it would refuse a file that another tool replaced, and
-    # its permissions are set by a process of its own.
-    "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
-    "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
     # A VACUUM that deletes nothing would still make two versions of the table.
     "spark.databricks.delta.vacuum.logging.enabled": "false",
     # It lists with this many tasks, however few files there are: with the default of 10000 for half a minute.
@@ -58,6 +54,13 @@ _SPARK_SETTINGS = {
     "spark.sql.codegen.cache.maxEntries": "1000",
     # A compacted file is sorted by key, so that a reader of one user skips most of it.
     "spark.databricks.io.skipping.mdc.sortWithinFiles": "true",
+}
+
+# No hidden file of checksums beside each file of a folder: it would refuse a file that another tool replaced, and its
+# permissions are set by a process of its own. Hadoop's buffers for S3 need the usual file system.
+_FOLDER_SETTINGS = {
+    "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+    "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
 }
 
 _SHUFFLE_PARTITIONS, _ADAPTIVE = "spark.sql.shuffle.partitions", "spark.sql.adaptive.enabled"
@@ -103,7 +106,8 @@ def spark_session(
         "spark.jars": ",".join(jars + for_s3),
     }
     builder = SparkSession.builder.appName(_NAME).master(master)
-    for name, value in {**_SPARK_SETTINGS, **of_jvm, **(config or {})}.items():
+    of_folders = {} if uses_s3 else _FOLDER_SETTINGS
+    for name, value in {**_SPARK_SETTINGS, **of_folders, **of_jvm, **(config or {})}.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     logging.getLogger("py4j").setLevel(logging.WARNING)
