@@ -178,7 +178,9 @@ def _short(error: object) -> str:
 def _broken_by_refusal(sentence: str, address: str) -> list[str]:
     if address not in sentence:
         return [f"refused without its name: {_short(sentence)}"]
-    return [f"refused in {len(sentence)} characters"] if len(sentence) > 3_000 else []
+    if len(sentence) > 1_500 or not sentence.isprintable():
+        return [f"refused in {len(sentence)} characters, which should be one line: {_short(ascii(sentence))}"]
+    return []
 
 
 def _broken_by_row(file: OddFile, row: Row) -> list[str]:
@@ -341,7 +343,7 @@ def _json_row(line: bytes) -> ExpectedRow:
         text = line.decode().lstrip("\ufeff")
     except UnicodeDecodeError:
         return NO_TEXT
-    if text.count("[") + text.count("{") > 900 or _LONG_NUMBER.search(text):
+    if text.count("[") + text.count("{") > 300 or _LONG_NUMBER.search(text):
         return UNKNOWN
     may_be_half = re.search(r"\\u[dD][89a-fA-F]", text)
     try:

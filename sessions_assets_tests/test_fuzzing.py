@@ -29,7 +29,7 @@ from sessions_assets_tests.tables import day
 
 LATENESS = 400
 
-FEW = {"csv": 40, "json": 250, "parquet": 25}
+FEW = {"csv": 25, "json": 250, "parquet": 15}
 MANY = {"csv": 1_200, "json": 3_600, "parquet": 1_200}
 
 
@@ -114,6 +114,21 @@ FOUND: dict[str, tuple[str, bytes, list[tuple[str | None, str | None]] | str]] =
         "/a b%20c+ü.jsonl.gz",
         DAMAGED,
         "/a b%20c+ü.jsonl.gz cannot be read: truncated, damaged or not what its name says",
+    ),
+    "a column is missing, and the name of another is half a letter and a line": (
+        ".jsonl",
+        b'{"user_id": "7", "event_id": "a", "product_code": "I", "\\ud83d\\n": 1}',
+        "; found user_id, event_id, product_code, \\ud83d\\u000a",
+    ),
+    "a column is missing, of many": (
+        ".csv",
+        ",".join(f"c{position}" for position in range(5_000)).encode(),
+        "c99, c100, c101 and more, 5000 in all",
+    ),
+    "a Parquet file that is none": (
+        ".parquet",
+        b"user_id,event_id,product_code,timestamp\n",
+        ".parquet is not a Parquet file. Expected magic number at tail, but found [97, 109, 112, 10]",
     ),
     "another column twice": (".parquet", with_a_column_twice(), ".parquet has column more twice: expected each once"),
 }

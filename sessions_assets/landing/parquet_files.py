@@ -27,6 +27,7 @@ from sessions_assets.landing.rows import (
     origin,
     quoted,
     reading,
+    shown,
 )
 from sessions_assets.rule.events import INVALID_UTF8
 
@@ -78,7 +79,7 @@ def parquet_layout(source: Source) -> ParquetLayout:
         raise DeliveryError(f"{source.file} cannot be read: {first_line(error)}") from error
     spelled = check_names(source.file, schema.names)
     if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
-        raise DeliveryError(f"{source.file} has column {', '.join(twice)} twice: expected each once")
+        raise DeliveryError(f"{source.file} has column {shown(twice)} twice: expected each once")
     found = {column: schema[name].dataType.simpleString() for column, name in spelled.items()}
     if nested := [f"{column} {kind}" for column, kind in found.items() if _NESTED.match(kind)]:
         raise DeliveryError(f"{source.file} has {', '.join(nested)}: expected text, numbers or times")

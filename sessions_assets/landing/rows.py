@@ -49,6 +49,7 @@ _FAILED_FILE = re.compile(r"\[FAILED_READ_FILE\b[^]]*\].*? file:? (\S+?)\.?\s")
 # What Spark says of a value: the classes 22 and 23 of SQLSTATE.
 _FAILED_VALUE = re.compile(r"\[([A-Z_.]+)\] ((?:(?!SQLSTATE: ).)*?)\s*SQLSTATE: 2[23]\w{3}", re.DOTALL)
 _NAMED_FILES = 3
+_SHOWN = 500
 _OF_PATTERNS = re.compile(r"[\[\]{}*?\\]")
 
 
@@ -173,9 +174,16 @@ def check_names(file: str, names: Sequence[str]) -> dict[str, str]:
     twice = [column for column, found in spelled.items() if len(found) > 1]
     if missing or twice:
         problem = f"lacks column {', '.join(missing)}" if missing else f"has column {', '.join(twice)} twice"
-        found = ", ".join(names) or "no header"
+        found = shown(names) or "no header"
         raise DeliveryError(f"{file} {problem}: expected {', '.join(IDENTITY_COLUMNS)}; found {found}")
     return {column: found[0] for column, found in spelled.items()}
+
+
+def shown(names: Sequence[str]) -> str:
+    """Return the names of columns as part of a sentence: what cannot be printed as escapes, of many the first."""
+    text = ", ".join(names)
+    first = "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text[:_SHOWN])
+    return first if len(text) <= _SHOWN else f"{first} and more, {len(names)} in all"
 
 
 def origin(file: Column, *, is_folder: bool) -> list[Column]:
@@ -251,7 +259,9 @@ def named(files: Sequence[str]) -> str:
 
 def first_line(error: Exception) -> str:
     """Return the first line of what an error says."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    # What Java says is not in the first line of py4j's own message.
+    text = error.java_exception.toString() if isinstance(error, Py4JJavaError) else str(error)
+    return str(text).strip().partition("\n")[0] or type(error).__name__
 
 
 def literal_path(file: str) -> str:
