@@ -79,7 +79,7 @@ def test_odd_files_are_of_all_kinds() -> None:
 
 TEXT = json.dumps({"user_id": "7", "event_id": "a", "product_code": "I", "timestamp": MOMENT})
 WITH_OBJECT = TEXT.replace('"I"', '{"a": 1, "a": 2}')
-DAMAGED = gzip.compress(f"{TEXT}\n".encode() * 50_000)[:-8] + bytes(8)
+DAMAGED = gzip.compress(f"{TEXT}\n".encode() * 50_000)[:-8] + b"damaged!"
 
 
 def with_a_column_twice() -> bytes:
@@ -110,6 +110,7 @@ FOUND: dict[str, tuple[str, bytes, list[tuple[str | None, str | None]] | str]] =
     ),
     "two byte order marks": (".jsonl", f"\ufeff\ufeff{TEXT}\n".encode(), [("7", None)]),
     "lines that end in CR": (".jsonl", f"{TEXT}\r{TEXT}\r".encode(), [("7", None), ("7", None)]),
+    "a gzip file of nothing": (".jsonl.gz", gzip.compress(b""), []),
     "a damaged file whose name has blanks and signs": (
         "/a b%20c+ü.jsonl.gz",
         DAMAGED,

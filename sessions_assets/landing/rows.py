@@ -44,6 +44,7 @@ _SIGNATURES = {
 _LONGEST_SIGNATURE = 4
 # What a gzip file ends with, in bytes.
 _LENGTH_AND_CHECKSUM = 8
+_NO_DATA = (b"\x03\x00", b"\xff\xff")
 _UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 _FAILED_FILE = re.compile(r"\[FAILED_READ_FILE\b[^]]*\].*? file:? (\S+?)\.?\s")
 # What Spark says of a value: the classes 22 and 23 of SQLSTATE.
@@ -134,8 +135,10 @@ class _Zstandard(RawIOBase):
 
 def _check_end(stream: IO[bytes]) -> None:
     """Refuse a gzip file whose data is followed by zero bytes, as on a tape: Spark would fail only at its end."""
-    stream.seek(-_LENGTH_AND_CHECKSUM, SEEK_END)
-    if not any(stream.read()):
+    stream.seek(-_LENGTH_AND_CHECKSUM - 2, SEEK_END)
+    end = stream.read()
+    # Of no data both are zero, after what says that there is none.
+    if not any(end[2:]) and not end.startswith(_NO_DATA):
         raise EOFError("zero bytes follow the gzip data: expected nothing after it")
     stream.seek(0)
 
