@@ -64,15 +64,17 @@ _FOR_TINY_DATA = {
     # The counts of test_costs.py are read from what Spark keeps of its newest jobs and stages: 1,000 by default.
     "spark.ui.retainedJobs": "100000",
     "spark.ui.retainedStages": "100000",
+    # Of the plans of files with thousands of columns only a few.
+    "spark.sql.ui.retainedExecutions": "20",
     # The threads of the default collector would take the second core from the compiler.
-    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC -Xms2g -Xmn1200m",
+    "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC -Xms2g",
 }
 
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     warehouse = {"spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse"))}
-    session = spark_session("local[2]", config=_FOR_TINY_DATA | warehouse)
+    session = spark_session("local[2]", "4g", config=_FOR_TINY_DATA | warehouse)
     yield session
     session.stop()
 
