@@ -12,15 +12,13 @@ import dagster as dg
 
 from sessions_assets.dagster.charts import picture_of_day
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, Table
+from sessions_assets.pipeline.audit import SHOWN_ATTRIBUTES
 from sessions_assets.pipeline.results import AppliedDay, ChangeCounts, LandedDay
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 
 PICTURED_DAYS = 31
 """The newest days of a run that get a chart. Nobody opens the days of a year's first load one by one: a month is what
 the UI lists on a page, and a chart takes a tenth of a second to draw and 20 KB of the event log."""
-
-SHOWN_NAMES = 100
-"""How many names of attributes are listed."""
 
 # The columns of raw_events from which a column of ods_sessions is derived, if not from the one of the same name.
 _SOURCES = {
@@ -66,8 +64,8 @@ def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return ", ".join(names[:SHOWN_NAMES]) + more or "none"
+    more = f" and {len(names) - SHOWN_ATTRIBUTES} more" if len(names) > SHOWN_ATTRIBUTES else ""
+    return ", ".join(names[:SHOWN_ATTRIBUTES]) + more or "none"
 
 
 def landed_metadata(landed: LandedDay) -> dict[str, Any]:

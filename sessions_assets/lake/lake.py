@@ -112,8 +112,8 @@ def count_rows(raw_table: Snapshot | None, days: Collection[date]) -> dict[date,
     return raw_table.count_rows(ARRIVAL_DAY, days) if raw_table else dict.fromkeys(days, 0)
 
 
-def count_days(snapshot: Snapshot, days: Collection[date], kind: str) -> list[tuple[date, str | int, int]]:
-    """Count the rows of arrival days by a kind, an SQL expression, without Spark.
+def count_days(raw_table: Snapshot | None, days: Collection[date], kind: str) -> list[tuple[date, str | int, int]]:
+    """Count the rows of arrival days by a kind, an SQL expression, without Spark; no table has none.
 
     Returns:
         Day, kind and number of rows of each combination that occurs.
@@ -122,7 +122,7 @@ def count_days(snapshot: Snapshot, days: Collection[date], kind: str) -> list[tu
         SELECT {ARRIVAL_DAY}, {kind} AS kind, count(*) AS rows
         FROM stored WHERE {ARRIVAL_DAY} IN ({literals(days)}) GROUP BY 1, 2
     """  # noqa: S608 - our own words and dates
-    return [(day, kind, rows) for day, kind, rows in snapshot.query(text)] if days else []
+    return [(day, kind, rows) for day, kind, rows in raw_table.query(text)] if raw_table and days else []
 
 
 def attribute_names(snapshot: Snapshot, days: Collection[date]) -> dict[date, tuple[str, ...]]:

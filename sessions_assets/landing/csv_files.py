@@ -34,6 +34,7 @@ from sessions_assets.landing.rows import (
     reading,
     rows_of_text,
     texts,
+    with_values,
 )
 from sessions_assets.rule.events import IDENTITY_COLUMNS, UNPARSABLE_ROW
 
@@ -277,13 +278,11 @@ def _attributes(names: Sequence[str], columns: set[str]) -> Column:
 
 def _many_attributes(names: Sequence[str], columns: set[str]) -> Column:
     fields = F.map_filter(
-        F.to_variant_object("row").cast(ATTRIBUTES_TYPE),
-        lambda field, value: F.startswith(field, F.lit("_")) & value.isNotNull(),
+        F.to_variant_object("row").cast(ATTRIBUTES_TYPE), lambda field, _: F.startswith(field, F.lit("_"))
     )
     unique = texts(_unique(names))
     named = F.transform_keys(fields, lambda field, _: F.get(unique, F.substring(field, 2, 9).cast("int")))
-    found = F.map_filter(named, lambda name, _: ~name.isin(*columns))
-    return F.when(F.size(found) > 0, found)
+    return with_values(F.map_filter(named, lambda name, _: ~name.isin(*columns)))
 
 
 def _unique(names: Sequence[str]) -> list[str]:

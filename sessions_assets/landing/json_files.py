@@ -22,6 +22,7 @@ from sessions_assets.landing.rows import (
     plain_name,
     read_lines,
     rows_of_text,
+    with_values,
 )
 from sessions_assets.rule.events import IDENTITY_COLUMNS, INVALID_UTF8, UNPARSABLE_ROW
 
@@ -99,8 +100,10 @@ def read_json(spark: SparkSession, layout: JsonLayout, files: Sequence[str]) -> 
     lines = lines.withColumn("row", row)
     lines = lines.withColumn("others", F.map_filter("row", lambda name, _: ~_plain(name).isin(*IDENTITY_COLUMNS)))
     columns = {column: _value(column) for column in IDENTITY_COLUMNS}
+    # Most rows have no other column.
+    attributes = F.when(F.size("others") > 0, with_values(F.col("others")))
     parse_error = F.when(_has_lone_surrogate(), F.lit(INVALID_UTF8)).when(_is_broken(columns), F.lit(UNPARSABLE_ROW))
-    return rows_of_text(lines, columns, _attributes(), parse_error)
+    return rows_of_text(lines, columns, attributes, parse_error)
 
 
 def _unmarked(value: Column) -> Column:
@@ -152,11 +155,6 @@ def _is_ambiguous() -> Column:
     has_four = F.size("row") - F.size("others") == len(IDENTITY_COLUMNS)
     twice = reduce(Column.__or__, [F.size(_spelled(column)) > 1 for column in IDENTITY_COLUMNS])
     return F.when(~reduce(Column.__and__, each, has_four), twice)
-
-
-def _attributes() -> Column:
-    found = F.map_filter("others", lambda _, value: value.isNotNull())
-    return F.when((F.size("others") > 0) & (F.size(found) > 0), found)
 
 
 def _plain(name: Column) -> Column:

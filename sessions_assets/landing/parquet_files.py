@@ -6,6 +6,7 @@ Source of the rules: R7 (strings as delivered), R8 (a row that the format cannot
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -63,7 +64,7 @@ class ParquetLayout:
     @property
     def struct(self) -> StructType:
         """Return the schema as Spark has it."""
-        return StructType.fromJson(_from_json(self.schema))
+        return StructType.fromJson(json.loads(self.schema))
 
 
 def parquet_layout(source: Source) -> ParquetLayout:
@@ -78,7 +79,7 @@ def parquet_layout(source: Source) -> ParquetLayout:
     except (PySparkException, Py4JJavaError) as error:
         raise DeliveryError(f"{source.file} cannot be read: {first_line(error)}") from error
     spelled = check_names(source.file, schema.names)
-    if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+    if twice := sorted(name for name, times in Counter(schema.names).items() if times > 1):
         raise DeliveryError(f"{source.file} has column {shown(twice)} twice: expected each once")
     found = {column: schema[name].dataType.simpleString() for column, name in spelled.items()}
     if nested := [f"{column} {kind}" for column, kind in found.items() if _NESTED.match(kind)]:
@@ -98,15 +99,18 @@ def _schema(source: Source) -> tuple[StructType, tuple[str, ...]]:
         if not _UNREAD_TYPE.search(str(error)):
             raise
         schema = _schema_without_unread_types(source.spark, in_file)
-    kinds = [_kind(in_file.getType(i), field.dataType) for i, field in enumerate(schema)]
+    kinds = [_kind(in_file.getType(i)) if _may_be_special(f.dataType) else "" for i, f in enumerate(schema)]
     fields = [StructField(f.name, _read_as(f.dataType, k)) for f, k in zip(schema, kinds, strict=True)]
     return StructType(fields), tuple(kinds)
 
 
-def _kind(in_file: Any, read_as: DataType) -> str:  # noqa: ANN401 - a Java object
+def _may_be_special(read_as: DataType) -> bool:
+    # To ask Java costs more than all else where there are thousands of columns.
+    return read_as.simpleString() in {"timestamp", "timestamp_ntz", "bigint", "int", "binary"}
+
+
+def _kind(in_file: Any) -> str:  # noqa: ANN401 - a Java object
     """Return what the file says that a column is, if Spark takes it for a plain value, or fails at its extremes."""
-    if read_as.simpleString() not in {"timestamp", "timestamp_ntz", "bigint", "int", "binary"}:
-        return ""
     kind = str(in_file.getLogicalTypeAnnotation() or "")
     return kind if kind.startswith(("TIMESTAMP", "TIME", "UUID")) and not kind.startswith("TIMESTAMP(MICROS") else ""
 
@@ -143,7 +147,7 @@ def _schema_without_unread_types(spark: SparkSession, in_file: Any) -> StructTyp
 
     def converted(field: Any) -> StructType:  # noqa: ANN401 - a Java object
         message = types.buildMessage().addField(field).named("file")
-        return StructType.fromJson(_from_json(converter.convert(message).json()))
+        return StructType.fromJson(json.loads(converter.convert(message).json()))
 
     def readable(field: Any) -> Any:  # noqa: ANN401 - a Java object
         if not field.isPrimitive():
@@ -156,11 +160,6 @@ def _schema_without_unread_types(spark: SparkSession, in_file: Any) -> StructTyp
         return field if is_read else plain.named(field.getName())
 
     return StructType([f for field in in_file.getFields() for f in converted(readable(field)).fields])
-
-
-def _from_json(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
-    return found
 
 
 def read_parquet(spark: SparkSession, layout: ParquetLayout, files: Sequence[str]) -> DataFrame:

@@ -220,9 +220,13 @@ def attributes_of(names: Sequence[str], values: Sequence[Column]) -> Column:
     """Return the values that are not NULL by their names; NULL if there are none (R23)."""
     if not names:
         return F.lit(None).cast(ATTRIBUTES_TYPE)
-    delivered = F.map_from_arrays(texts(names), F.array(*values))
-    found = F.map_filter(delivered, lambda _, value: value.isNotNull())
-    return F.when(F.exists(F.array(*values), lambda value: value.isNotNull()), found)
+    return with_values(F.map_from_arrays(texts(names), F.array(*values)))
+
+
+def with_values(attributes: Column) -> Column:
+    """Return the entries of a map whose value is not NULL; NULL if there are none (R23)."""
+    found = F.map_filter(attributes, lambda _, value: value.isNotNull())
+    return F.when(F.size(found) > 0, found)
 
 
 def texts(names: Sequence[str]) -> Column:

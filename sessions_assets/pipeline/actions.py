@@ -36,7 +36,7 @@ class DayActions:
 def count_actions(raw_events: Snapshot | None, days: Collection[date], rule: SessionRule) -> dict[date, DayActions]:
     """Count the user actions of days, in one scan of their event ids, without Spark."""
     found = {day: DayActions() for day in days}
-    for day, kind, rows in count_days(raw_events, days, _kind(rule.user_actions)) if raw_events else []:
+    for day, kind, rows in count_days(raw_events, days, _kind(rule.user_actions)):
         found[day].rows += rows
         if kind == _ACTION:
             found[day].actions += rows

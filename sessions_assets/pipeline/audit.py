@@ -21,8 +21,10 @@ CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "b
 USER_ACTIONS, DRIFT = "user_actions_found", "attributes_drift"
 WINDOW, LATE_SHARE = "window_complete", "late_share"
 
+SHOWN_ATTRIBUTES = 100
+"""How many names of attributes are shown of a day."""
+
 _NAMED_IDS = 5
-_SHOWN_ATTRIBUTES = 100
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,11 @@ def drift_finding(day: date, entries: Mapping[date, Entry], lateness_days: int) 
         "days_compared": len(window),
         "names_new": len(names - days_with.keys()),
         "names_missing": len(days_with.keys() - names),
-        "names_not_shown": max(0, len(changes) - _SHOWN_ATTRIBUTES),
+        "names_not_shown": max(0, len(changes) - SHOWN_ATTRIBUTES),
     }
     shown = [
         {"name": name, "change": change, "days_with_it": f"{days_with[name]} of {len(window)}"}
-        for name, change in changes[:_SHOWN_ATTRIBUTES]
+        for name, change in changes[:SHOWN_ATTRIBUTES]
     ]
     return DayFinding(DRIFT, day, not changes, numbers, is_warning=True, examples=shown)
 

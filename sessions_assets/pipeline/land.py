@@ -240,7 +240,7 @@ def _landed_days(plan: LandPlan, raw_events: Snapshot | None, raw_quarantine: Sn
 
 def _count_by(table: Snapshot | None, days: Collection[date], kind: str) -> dict[date, dict[Any, int]]:
     counts: dict[date, dict[Any, int]] = {day: {} for day in days}
-    for day, value, rows in count_days(table, days, kind) if table else []:
+    for day, value, rows in count_days(table, days, kind):
         counts[day][value] = rows
     return counts
 
