@@ -41,13 +41,13 @@ AS_JSON = [
 
 def rows_of(lake: Lake, table: Table) -> list[tuple[Any, ...]]:
     """Collect all columns of a table but the text of refused rows, sorted; of a file its name."""
-    names = [column.name for column in table.columns if column.name not in {"raw_text", "source_file"}]
-    rows = lake.read(table)
-    if "source_file" in rows.columns:
-        names.append("element_at(split(source_file, '/'), -1)")
-    rows = rows.selectExpr(*names).collect()
-    plain = [tuple(str(sorted(v.items())) if isinstance(v, dict) else str(v) for v in row) for row in rows]
-    return sorted(plain)
+    names = [column.name for column in table.columns if column.name != "raw_text"]
+    plain = {
+        "attributes": lambda pairs: str(pairs and sorted(pairs)),
+        "source_file": lambda file: file.rpartition("/")[2],
+    }
+    rows = lake.rows(table, ", ".join(names))
+    return sorted(tuple(plain.get(name, str)(value) for name, value in zip(names, row, strict=True)) for row in rows)
 
 
 def tables_of(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
@@ -160,20 +160,31 @@ def test_a_crash_between_the_two_tables_loses_nothing(
 
 
 def test_what_cannot_be_judged_again_is_refused(spark: SparkSession, tmp_path: Path) -> None:
-    """A day that never came, one that expired, one whose landing has not ended; the tables stay as they are."""
-    write_batches(tmp_path / "landing", {day(0): [event("a", "10:00")], day(20): [event("a", "10:00", 20)]})
+    """A day that never came, one that expired, one whose landing has not ended; the tables stay as they are.
+
+    A day that came after newer ones had expired is closed, though its rows are still there: named, it is refused too.
+    """
+    arrivals = {day(number): [event("a", "10:00", number)] for number in (-1, 0, 20)}
+    write_batches(tmp_path / "landing", arrivals)
     lake, batches = Lake(spark, str(tmp_path / "lake")), Landing(str(tmp_path / "landing"))
     with pytest.raises(LakeError, match="no batch of 2025-03-10 was delivered: there is nothing to judge again"):
         rejudge(spark, lake, [day(0)], 5)
     land(spark, lake, batches, [day(0), day(20)], 5)
     apply(spark, lake, [day(0), day(20)], RULE)
     maintain.expire(spark, lake)
+    land(spark, lake, batches, [day(-1)], 5)
+    apply(spark, lake, [day(-1)], RULE)
+    assert lake.count_rows(RAW_EVENTS, arrivals) == {day(-1): 1, day(0): 0, day(20): 1}
     before = tables_of(lake)
+    with pytest.raises(ClosedDayError, match="2025-03-09 cannot be landed"):
+        rejudge(spark, lake, [day(-1)], 6)
     with pytest.raises(ClosedDayError, match=r"2025-03-10 cannot be landed .* of days up to 2025-03-10 have expired"):
         rejudge(spark, lake, [day(0), day(20)], 6)
+    assert list(rejudge(spark, lake, [], 6)) == [day(20)]
+    assert tables_of(lake) == before
     lake.ledger.begin([lake.ledger.entries()[day(20)]])
     with pytest.raises(LakeError, match="the landing of 2025-03-30 was begun and has not ended"):
-        rejudge(spark, lake, [day(20)], 6)
+        rejudge(spark, lake, [day(20)], 5)
     assert tables_of(lake) == before
 
 
@@ -208,6 +219,10 @@ def test_a_lake_of_the_edition_before_opens_and_goes_on(spark: SparkSession, tmp
     old = tables_of_old(lake)
     with pytest.raises(LakeError, match="2025-03-10 was landed by an edition that kept only the text of refused rows"):
         rejudge(spark, lake, [day(0)], 6)
+    # A batch without rows adds no column.
+    (tmp_path / "landing" / "2025-03-13.csv").write_text(HEADER)
+    assert land(spark, lake, Landing(str(tmp_path / "landing")), [day(3)], 5)[day(3)].attributes == ()
+    assert lake.ledger.entries([day(3)])[day(3)].attribute_names == ()
     (tmp_path / "landing" / "2025-03-12.csv").write_text(HEADER + "1,c,I,2025-03-10 10:06:00,/a\n")
     days = [day(2)]
     landed_days = land(spark, lake, Landing(str(tmp_path / "landing")), days, 5)

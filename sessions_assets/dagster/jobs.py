@@ -74,9 +74,7 @@ def rebuild_all_sessions(
 class RejudgeConfig(dg.Config):
     """The configuration of `rejudge_days` in the Launchpad."""
 
-    days: list[str] = Field(
-        default=[], description="arrival days, such as 2025-03-10; none: all whose raw rows are kept"
-    )
+    days: list[str] = Field(default=[], description="arrival days, such as 2025-03-10; none: all that are not closed")
 
 
 @dg.op(pool=RAW_POOL)

@@ -78,14 +78,16 @@ class Ledger:
         self._last_used = table
         return entries if days is None else {day: entry for day, entry in entries.items() if day in days}
 
-    def open_entries(self, days: Collection[date]) -> dict[date, Entry]:
-        """Return the entries of these days, once it is sure that they may be landed and applied.
+    def open_entries(self, days: Collection[date] | None = None) -> dict[date, Entry]:
+        """Return the entries of these days, or of all, that may be landed and applied.
 
         Raises:
-            ClosedDayError: one has been applied and is not newer than a day whose raw rows have expired: an event that
-                vanished from it could be held by that one, and that could no longer be known.
+            ClosedDayError: one of these has been applied and is not newer than a day whose raw rows have expired: an
+                event that vanished from it could be held by that one, and that could no longer be known.
         """
         entries = self.entries()
+        if days is None:
+            days = entries.keys() - closed_days(entries)
         _check_open(entries, days)
         return {day: entry for day, entry in entries.items() if day in days}
 

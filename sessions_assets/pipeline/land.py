@@ -111,15 +111,18 @@ def _unchanged(
     same = {
         day: entry
         for day, entry in entries.items()
-        if entry.landed_at
-        and (entry.fingerprint, entry.lateness_days, entry.code)
-        == (batches[day].fingerprint, lateness_days, code_version())
+        if is_judged(entry, lateness_days) and entry.fingerprint == batches[day].fingerprint
     }
     accepted, refused = count_rows(raw_events, same), count_rows(raw_quarantine, same)
     whole = [day for day, e in same.items() if (accepted[day], refused[day]) == (e.rows_accepted, e.rows_quarantined)]
     if whole:
         LOGGER.info("landed already: %s", ", ".join(batches[day].source for day in whole))
     return {day: batches[day] for day in whole}
+
+
+def is_judged(entry: Entry, lateness_days: int) -> bool:
+    """Return whether a day has landed whole, under this lateness, by this code."""
+    return entry.landed_at is not None and (entry.lateness_days, entry.code) == (lateness_days, code_version())
 
 
 def compute(spark: SparkSession, landing: Landing, plan: LandPlan) -> DataFrame | None:

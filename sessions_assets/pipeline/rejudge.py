@@ -23,7 +23,6 @@ from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import Delivery
 from sessions_assets.pipeline import land
-from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.progress import LOGGER
 from sessions_assets.pipeline.results import LandedDay
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, PARSE_ERRORS, typed
@@ -52,7 +51,7 @@ def rejudge(spark: SparkSession, lake: Lake, days: Collection[date], lateness_da
     Args:
         spark: a session with Delta's extension.
         lake: whose days are judged.
-        days: arrival days; none: all whose raw rows are kept.
+        days: arrival days; none: all that are not closed.
         lateness_days: N.
 
     Returns:
@@ -60,7 +59,7 @@ def rejudge(spark: SparkSession, lake: Lake, days: Collection[date], lateness_da
 
     Raises:
         LakeError: a day has not landed, or was landed by an edition that did not keep what is needed.
-        ClosedDayError: a day has expired; nothing is changed then (R21).
+        ClosedDayError: a named day is closed; nothing is changed then (R21).
     """
     judged: dict[date, LandedDay] = {}
     for plan in plan_rejudge(lake, days, lateness_days):
@@ -73,27 +72,41 @@ def plan_rejudge(lake: Lake, days: Collection[date], lateness_days: int) -> list
 
     Raises:
         LakeError: a day has not landed, or was landed by an edition that did not keep what is needed.
-        ClosedDayError: a day has expired (R21).
+        ClosedDayError: a named day is closed (R21).
     """
-    kept = [day for day, entry in lake.ledger.entries().items() if not entry.expired_at]
-    entries = lake.ledger.open_entries(days or kept)
+    entries = lake.ledger.open_entries(days or None)
     for day in sorted(days):
         if day not in entries:
             raise LakeError(f"no batch of {day} was delivered: there is nothing to judge again")
     events, quarantined = lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE)
     pinned: dict[tuple[int, int], dict[date, Entry]] = defaultdict(dict)
     for day, entry in entries.items():
-        if _is_judged(entry, lateness_days):
+        if land.is_judged(entry, lateness_days):
             LOGGER.info("judged already: %s", day)
             continue
         if events is None or quarantined is None:
             raise LakeError(f"{lake.path(RAW_EVENTS)} does not exist: materialize raw_events first")
         pinned[_versions(entry, events, quarantined)][day] = entry
-    return [_plan(lake, found, versions, lateness_days) for versions, found in pinned.items()]
+    return [
+        RejudgePlan(
+            land.LandPlan(
+                unchanged={},
+                fresh=_as_batches(found),
+                known=found,
+                lateness_days=lateness_days,
+                raw_events=events,
+                raw_quarantine=quarantined,
+                judged_from=f"{first} {second}",
+            ),
+            lake.snapshot(RAW_EVENTS, first),
+            lake.snapshot(RAW_QUARANTINE, second),
+        )
+        for (first, second), found in pinned.items()
+    ]
 
 
-def _is_judged(entry: Entry, lateness_days: int) -> bool:
-    return entry.landed_at is not None and (entry.lateness_days, entry.code) == (lateness_days, code_version())
+def _as_batches(entries: Mapping[date, Entry]) -> dict[date, Delivery]:
+    return {day: Delivery(day, e.source, (f"raw rows of {day}",), e.fingerprint) for day, e in entries.items()}
 
 
 def _versions(entry: Entry, events: Snapshot, quarantined: Snapshot) -> tuple[int, int]:
@@ -111,20 +124,6 @@ def _versions(entry: Entry, events: Snapshot, quarantined: Snapshot) -> tuple[in
             "materialize raw_events of it again"
         )
     return events.version, quarantined.version
-
-
-def _plan(lake: Lake, entries: Mapping[date, Entry], versions: tuple[int, int], lateness_days: int) -> RejudgePlan:
-    batches = {day: Delivery(day, e.source, (f"raw rows of {day}",), e.fingerprint) for day, e in entries.items()}
-    write = land.LandPlan(
-        unchanged={},
-        fresh=batches,
-        known=entries,
-        lateness_days=lateness_days,
-        raw_events=lake.find(RAW_EVENTS),
-        raw_quarantine=lake.find(RAW_QUARANTINE),
-        judged_from=" ".join(map(str, versions)),
-    )
-    return RejudgePlan(write, lake.snapshot(RAW_EVENTS, versions[0]), lake.snapshot(RAW_QUARANTINE, versions[1]))
 
 
 def compute(spark: SparkSession, plan: RejudgePlan) -> DataFrame:
