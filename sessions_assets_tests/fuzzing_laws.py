@@ -320,7 +320,7 @@ def _expected_json(content: bytes) -> Expected:
     )
     if lines and not set(COLUMNS) <= set(map(_plain, names)):
         return REFUSED
-    is_plain = set(COLUMNS) <= {name.strip(" ").lower() for name in surely}
+    is_plain = set(COLUMNS) <= {_plain(name) for name in surely}
     each_once = len({name for name in names if _plain(name) in COLUMNS}) == len(COLUMNS)
     return Expected(rows, may_be_refused=bool(lines) and not (is_plain and each_once))
 
@@ -335,6 +335,7 @@ def _json_names(line: bytes, *, strict: bool = False) -> list[str]:
 
 
 # A parser has limits: of depth, of digits.
+_OTHER_NUMBER = re.compile(r"[:\[,]\s*-?(?:[0-9]+[.eE]|0)")
 _LONG_NUMBER = re.compile("[0-9]{900}")
 
 
@@ -352,7 +353,10 @@ def _json_row(line: bytes) -> ExpectedRow:
         return ExpectedRow(frozenset(UNPARSED), {}, None) if may_be_half else BROKEN
     if re.search("[\ud800-\udfff]", repr_of(row)):
         return NO_TEXT
-    return _json_object(row) if isinstance(row, Pairs) else BROKEN
+    expected = _json_object(row) if isinstance(row, Pairs) else BROKEN
+    # A letter that cannot be told from what is put before a number of another spelling.
+    is_marked = "\x01" in repr_of(row) and _OTHER_NUMBER.search(text)
+    return replace(expected, reasons=expected.reasons | BROKEN.reasons) if is_marked else expected
 
 
 def repr_of(value: object) -> str:
@@ -366,14 +370,14 @@ def repr_of(value: object) -> str:
 
 def _json_object(row: Pairs) -> ExpectedRow:
     names = [name for name, _ in row]
-    spelled = [plain for name in names if (plain := name.strip(" ").lower()) in COLUMNS]
+    spelled = [plain for name in names if (plain := _plain(name)) in COLUMNS]
     if len(set(names)) < len(names) or len(set(spelled)) < len(spelled):
         return BROKEN
-    values = {name.strip(" ").lower(): value for name, value in row}
+    values = {_plain(name): value for name, value in row}
     if any(isinstance(values.get(column), (bool, tuple, list)) for column in COLUMNS[:3]):
         return BROKEN
     columns = {c: text for c in COLUMNS if isinstance(text := _json_text(values.get(c)), str)}
-    others = {name: _json_text(value) for name, value in row if name.strip(" ").lower() not in COLUMNS}
+    others = {name: _json_text(value) for name, value in row if _plain(name) not in COLUMNS}
     return ExpectedRow(_reasons(columns), columns, others, _time_of(columns))
 
 

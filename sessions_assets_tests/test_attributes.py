@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import DeliveryError, Landing
+from sessions_assets.landing.readers import read_rows
 from sessions_assets.pipeline.land import land
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import DAY_0, day
@@ -121,6 +123,19 @@ def test_where_a_row_came_from(json_lake: Lake) -> None:
     assert broken.raw_text.startswith('{"user_id": 007')
     (odd,) = json_lake.read_days(RAW_QUARANTINE, [day([*JSON_LINES].index("an object as time"))]).collect()
     assert (odd.user_id, odd.timestamp, odd.timestamp_text) == ("7", None, '{"at":1}')
+
+
+def test_numbers_are_as_they_are_written(spark: SparkSession, tmp_path: Path) -> None:
+    """Those that the parser writes in the same way are not looked at one by one; each line has one more of its kind."""
+    rng = Random(7)  # noqa: S311
+    digits = [str(rng.randrange(10**length)) for length in (1, 2, 3, 6, 7, 9) for _ in range(150)]
+    parts = [str(rng.randrange(10**length)).zfill(length) for length in (1, 2, 3, 5, 6, 7) for _ in range(150)]
+    numbers = [*map(".".join, zip(digits, parts, strict=True)), *[f"0.{part}" for part in parts]]
+    numbers += ["0", "-0", "0.0", "10", "0.002", "0.0005", "-0.000123"]
+    (tmp_path / "2025-03-10.jsonl").write_text("".join(line(n=number) + "\n" for number in numbers))
+    landing = Landing(str(tmp_path))
+    rows = read_rows(spark, landing, list(landing.find([day(0)]).values()))
+    assert [row["attributes"]["n"] for row in rows.select("attributes").collect()] == numbers
 
 
 # --- Parquet

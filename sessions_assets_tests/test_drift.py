@@ -55,6 +55,11 @@ TEXT: dict[str, tuple[Files, Rows, Rows]] = {
         [("invalid_utf8", "\ufffd,a,I,2025-03-10 10:00:00")],
     ),
     "a field of 1 MB": ({".csv": f"{HEADER}{LONG},a,I,{EVENT[3]}\n"}, [(LONG, *EVENT[1:])], []),
+    "a gzip file with zero bytes after its data, up to 2 GB": (
+        {".csv.gz": gzip.compress((HEADER + LINE).encode()) + bytes(512)},
+        [EVENT],
+        [],
+    ),
     "JSON: a number instead of text": (
         {".jsonl": as_json({"user_id": 7, "event_id": "a", "product_code": "I", "timestamp": EVENT[3]})},
         [EVENT],

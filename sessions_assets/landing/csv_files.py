@@ -6,7 +6,7 @@ Source of the rules: R7 (strings as delivered), R8 (a row that the format cannot
 
 import csv
 import re
-import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -22,19 +22,21 @@ from sessions_assets.landing import records
 from sessions_assets.landing.records import BACKSLASH, RFC_4180, Dialect
 from sessions_assets.landing.rows import (
     ATTRIBUTES_TYPE,
-    FILE_PATH,
     Source,
+    TextLayout,
     attributes_of,
     check_names,
+    is_padded,
     lines_of,
-    literal_path,
     opened,
     origin,
     read_lines,
+    read_text,
     reading,
     rows_of_text,
     texts,
     with_values,
+    with_workers_of_this_python,
 )
 from sessions_assets.rule.events import IDENTITY_COLUMNS, UNPARSABLE_ROW
 
@@ -74,20 +76,18 @@ class Quotes:
 
 
 @dataclass(frozen=True)
-class CsvLayout:
+class CsvLayout(TextLayout):
     """What a CSV file looks like; files of one layout are read together.
 
     Attributes:
         header: the header, which may span lines.
         names: the column names in it.
-        is_folder: the file is in a folder named by the day, rather than named by the day itself.
         separator: between fields.
         quotes: how it uses quotes; None: not known yet.
     """
 
     header: str
     names: tuple[str, ...]
-    is_folder: bool
     separator: str
     quotes: Quotes | None
 
@@ -104,8 +104,10 @@ def csv_layout(source: Source, separator: str) -> CsvLayout:
         names = _names(header, separator)
         check_names(source.file, names)
         is_on_disk = source.file.startswith("file:") and source.file.endswith((".csv", ".tsv"))
+        padded = is_padded(source)
         has_no_quote = '"' not in header and _has_no_quote(stream, _PARTS_ON_DISK if is_on_disk else 1)
-    return CsvLayout(header, names, source.is_folder, separator, Quotes(are_absent=True) if has_no_quote else None)
+    quotes = Quotes(are_absent=True) if has_no_quote else None
+    return CsvLayout(source.is_folder, padded, header, names, separator, quotes)
 
 
 def _has_no_quote(stream: TextIO, parts: int) -> bool:
@@ -133,11 +135,10 @@ def with_quotes(spark: SparkSession, layouts: Mapping[str, CsvLayout]) -> dict[s
     if not unknown:
         return dict(layouts)
     known = {_plain_path(file): file for file in unknown}
-    separators = {layout.separator for layout in unknown.values()}
-    odd = [
-        _odd_quotes(spark, [file for file, layout in unknown.items() if layout.separator == separator], separator)
-        for separator in sorted(separators)
-    ]
+    groups: dict[tuple[str, bool], list[str]] = defaultdict(list)
+    for file, layout in unknown.items():
+        groups[layout.separator, layout.is_padded].append(file)
+    odd = [_odd_quotes(spark, unknown[files[0]], files) for _, files in sorted(groups.items())]
     with reading():
         rows = reduce(DataFrame.unionAll, odd).collect()
     found = {known[_plain_path(unquote(row["file"]))]: row for row in rows}
@@ -149,9 +150,10 @@ def _plain_path(file: str) -> str:
     return re.sub("^file:/+", "file:/", file)
 
 
-def _odd_quotes(spark: SparkSession, files: Sequence[str], separator: str) -> DataFrame:
+def _odd_quotes(spark: SparkSession, layout: CsvLayout, files: Sequence[str]) -> DataFrame:
     """Return the files with a line that is no record of RFC 4180, and what its quotes are instead."""
-    lines = spark.read.text([literal_path(file) for file in files]).select(F.col(FILE_PATH).alias("file"), "value")
+    separator = layout.separator
+    lines = read_text(spark, layout, files)
     # The quick tests first: most lines need no pattern.
     quoted = lines.where(F.contains("value", F.lit('"'))).where(~_ends_a_field(separator))
     odd = quoted.where(~_is(RFC_4180.record(separator)))
@@ -183,11 +185,8 @@ def _is(pattern: str) -> Column:
 def read_csv(spark: SparkSession, layout: CsvLayout, files: Sequence[str]) -> DataFrame:
     """Return the rows of files, as `readers.read_rows` describes them."""
     quotes = layout.quotes or Quotes()
-    if quotes.span_lines:
-        lines = _joined_lines(spark, layout, quotes, files)
-    else:
-        # Without joining them, so that all cores read a large file.
-        lines = read_lines(spark, files, is_folder=layout.is_folder)
+    # Without joining them all cores read a large file.
+    lines = _joined_lines(spark, layout, quotes, files) if quotes.span_lines else read_lines(spark, layout, files)
     lines = lines.where(F.ltrim("value", F.lit(_MARK)) != layout.header)
     lines = lines.withColumn("row", _row(layout, quotes))
     is_broken = F.col("row").isNull() | F.col("row.malformed").isNotNull()
@@ -201,17 +200,9 @@ def read_csv(spark: SparkSession, layout: CsvLayout, files: Sequence[str]) -> Da
 
 def _joined_lines(spark: SparkSession, layout: CsvLayout, quotes: Quotes, files: Sequence[str]) -> DataFrame:
     """Return the records of files as `read_lines` returns lines; one core reads a file."""
-    context = spark.sparkContext
-    if str(context.master).startswith("local"):
-        # The workers of this machine take the Python that runs already, whatever `python3` may be.
-        context.pythonExec = sys.executable
-    # Text, not strings: bytes that are not UTF-8 stay what they are on their way through Python.
-    lines = spark.read.text([literal_path(file) for file in files], lineSep="\n").select(
-        F.col(FILE_PATH).alias("file"),
-        F.col("value").cast("binary"),
-        F.col("_metadata.file_block_start").alias("block"),
-        F.monotonically_increasing_id().alias("position"),
-    )
+    with_workers_of_this_python(spark)
+    # Bytes, not strings: those that are not UTF-8 stay what they are on their way through Python.
+    lines = read_text(spark, layout, files, end="\n").withColumn("value", F.col("value").cast("binary"))
     in_order = lines.repartition(len(files), "file").sortWithinPartitions("file", "block", "position")
     join = partial(
         records.of_files,

@@ -7,7 +7,6 @@ batch), R23 (attributes).
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -16,7 +15,9 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.landing.rows import (
     Source,
+    TextLayout,
     check_names,
+    is_padded,
     lines_at_the_beginning,
     opened,
     plain_name,
@@ -24,18 +25,20 @@ from sessions_assets.landing.rows import (
     rows_of_text,
     with_values,
 )
-from sessions_assets.rule.events import IDENTITY_COLUMNS, INVALID_UTF8, UNPARSABLE_ROW
+from sessions_assets.rule.events import IDENTITY_COLUMNS, INVALID_UTF8, UNPARSABLE_ROW, WHITE_SPACE
 
 _OPTIONS = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-# A number that the parser would write in another way: 7.10, 1e3, -0.
-_HAS_OTHER_NUMBERS = r'(?:"\s*+:|[\[,])\s*-?(?:[0-9]+[.eE]|0)'
+# A number that the parser writes as it is: a whole one but -0, or a decimal one of few digits that is neither small nor
+# long. It writes 7.10 as 7.1, 1e3 as 1000.0 and 0.0005 as 5.0E-4.
+_USUAL_DECIMAL = r"-?(?:[1-9][0-9]{0,5}\.(?:0|[0-9]{0,5}[1-9])|0\.[1-9](?:[0-9]{0,5}[1-9])?)(?![0-9.eE+-])"
+_HAS_OTHER_NUMBERS = rf'(?:"\s*+:|[\[,])\s*+(?!{_USUAL_DECIMAL}|0(?![0-9.eE+-]))-?(?:[0-9]+[.eE]|0)'
 # The next number of a line that is in no string: whatever is before it, and the number.
 _NO_STRING, _STRING = r'[^"0-9-]*+', r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 # What is followed by a colon would be the name of a value, which no number can be.
 _NEXT_NUMBER = rf"\G({_NO_STRING}(?:{_STRING}{_NO_STRING})*+)({_NUMBER})(?![0-9.eE+-]|\s*:)"
-# Before a number that was made a string. No source has these letters in front of a number.
-_MARK, _ESCAPED_MARK = "\u0001#\u0001", r"\\u0001#\\u0001"
+# Before a number that was made a string. A line that has this letter itself is refused: it could not be told apart.
+_MARK, _ESCAPED_MARK = "\u0001", r"\\u0001"
 _LONE_SURROGATE = (
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -44,15 +47,8 @@ _LONE_SURROGATE = (
 _ID_COLUMNS = tuple(column for column in IDENTITY_COLUMNS if column != "timestamp")
 
 
-@dataclass(frozen=True)
-class JsonLayout:
-    """What a file of JSON lines looks like; files of one layout are read together.
-
-    Attributes:
-        is_folder: the file is in a folder named by the day, rather than named by the day itself.
-    """
-
-    is_folder: bool
+class JsonLayout(TextLayout):
+    """What a file of JSON lines looks like."""
 
 
 def json_layout(source: Source) -> JsonLayout:
@@ -64,6 +60,7 @@ def json_layout(source: Source) -> JsonLayout:
     names: dict[str, None] = {}
     lines = 0
     with opened(source) as stream:
+        padded = is_padded(source)
         for line in lines_at_the_beginning(stream, errors="replace"):
             lines += 1
             names |= dict.fromkeys(_names(line))
@@ -73,7 +70,7 @@ def json_layout(source: Source) -> JsonLayout:
         raise DeliveryError(f"{source.file}: no JSON object in its {lines} lines: expected one a line")
     if lines:
         check_names(source.file, tuple(names))
-    return JsonLayout(source.is_folder)
+    return JsonLayout(source.is_folder, padded)
 
 
 def _names(line: str) -> list[str]:
@@ -86,24 +83,36 @@ def _names(line: str) -> list[str]:
 
 def read_json(spark: SparkSession, layout: JsonLayout, files: Sequence[str]) -> DataFrame:
     """Return the rows of files, as `readers.read_rows` describes them."""
-    lines = read_lines(spark, files, is_folder=layout.is_folder)
+    lines = read_lines(spark, layout, files)
+    # Each step is used more than once by the next: as a column it is computed once.
     lines = lines.withColumn("value", F.ltrim("value", F.lit("\ufeff")))
     # The parser gives numbers as it would write them itself: those of other spellings are read as text.
-    is_marked = F.col("value").rlike(_HAS_OTHER_NUMBERS)
+    lines = lines.withColumn("is_marked", F.col("value").rlike(_HAS_OTHER_NUMBERS))
     as_text = F.regexp_replace("value", _NEXT_NUMBER, rf'$1"{_ESCAPED_MARK}$2"')
     # As an array that ends in NULL: alone, the parser would ignore whatever follows the first object of a line.
-    array = F.concat(F.lit("["), F.when(is_marked, as_text).otherwise(F.col("value")), F.lit(",null]"))
-    rows = F.from_json(array, "array<map<string, string>>", _OPTIONS)
-    lines = lines.withColumn("rows", rows)
+    array = F.concat(F.lit("["), F.when(F.col("is_marked"), as_text).otherwise(F.col("value")), F.lit(",null]"))
+    lines = lines.withColumn("rows", F.from_json(array, "array<map<string, string>>", _OPTIONS))
     row = F.get("rows", F.lit(0))
-    row = F.when(is_marked, F.transform_values(row, lambda _, value: _unmarked(value))).otherwise(row)
-    lines = lines.withColumn("row", row)
-    lines = lines.withColumn("others", F.map_filter("row", lambda name, _: ~_plain(name).isin(*IDENTITY_COLUMNS)))
-    columns = {column: _value(column) for column in IDENTITY_COLUMNS}
-    # Most rows have no other column.
-    attributes = F.when(F.size("others") > 0, with_values(F.col("others")))
-    parse_error = F.when(_has_lone_surrogate(), F.lit(INVALID_UTF8)).when(_is_broken(columns), F.lit(UNPARSABLE_ROW))
-    return rows_of_text(lines, columns, attributes, parse_error)
+    unmarked = F.transform_values(row, lambda _, value: _unmarked(value))
+    lines = lines.withColumn("row", F.when(F.col("is_marked"), unmarked).otherwise(row))
+    lines = lines.withColumn("is_plain", _is_plain())
+    others = F.map_filter("row", lambda name, _: ~_plain(name).isin(*IDENTITY_COLUMNS))
+    lines = lines.withColumns(
+        {"others": F.when(~F.col("is_plain"), others), **{c: _value(c) for c in IDENTITY_COLUMNS}}
+    )
+    parse_error = (
+        F.when(_has_lone_surrogate(), F.lit(INVALID_UTF8))
+        .when(F.col("is_marked") & _without_backslashes().contains(r"\u0001"), F.lit(UNPARSABLE_ROW))
+        .when(_is_broken(), F.lit(UNPARSABLE_ROW))
+    )
+    columns = {column: F.col(column) for column in IDENTITY_COLUMNS}
+    return rows_of_text(lines, columns, with_values(F.col("others")), parse_error)
+
+
+def _is_plain() -> Column:
+    """Return whether a row has the four columns, as they are spelled here, and no other: most rows of many logs."""
+    four = [F.col("row")[column].isNotNull() for column in IDENTITY_COLUMNS]
+    return F.coalesce(reduce(Column.__and__, four, F.size("row") == len(IDENTITY_COLUMNS)), F.lit(False))  # noqa: FBT003
 
 
 def _unmarked(value: Column) -> Column:
@@ -116,17 +125,21 @@ def _unmarked(value: Column) -> Column:
 
 
 def _has_lone_surrogate() -> Column:
-    # Half of a letter is none; Spark would make a question mark of it. Two backslashes are one, and begin nothing.
-    without_backslashes = F.regexp_replace("value", r"\\\\", "")
-    return F.col("value").contains("\\u") & without_backslashes.rlike(_LONE_SURROGATE)
+    # Half of a letter is none; Spark would make a question mark of it.
+    return F.col("value").contains("\\u") & _without_backslashes().rlike(_LONE_SURROGATE)
 
 
-def _is_broken(columns: dict[str, Column]) -> Column:
+def _without_backslashes() -> Column:
+    # Two of them are one, and begin no escape.
+    return F.regexp_replace("value", r"\\\\", "")
+
+
+def _is_broken() -> Column:
     """Return whether a line is not exactly one object, has a name twice, or has an id that is no text and no number."""
     is_one = (F.size("rows") == 2) & F.get("rows", F.lit(1)).isNull()  # noqa: PLR2004 - the object and the NULL
     has_twice = F.size(F.array_distinct(F.map_keys("row"))) != F.size("row")
-    texts = [columns[column] for column in _ID_COLUMNS]
-    seems_other = reduce(Column.__or__, [F.left(t, F.lit(1)).isin("{", "[") | t.isin("true", "false") for t in texts])
+    ids = [F.col(column) for column in _ID_COLUMNS]
+    seems_other = reduce(Column.__or__, [F.left(i, F.lit(1)).isin("{", "[") | i.isin("true", "false") for i in ids])
     typed = F.map_entries(F.from_json("value", "map<string, variant>", _OPTIONS))
     is_other = F.exists(
         typed,
@@ -135,9 +148,9 @@ def _is_broken(columns: dict[str, Column]) -> Column:
             & F.schema_of_variant(entry["value"]).rlike("^(?:OBJECT|ARRAY|BOOLEAN)")
         ),
     )
-    no = F.lit(False)  # noqa: FBT003 - Spark has no other way
-    is_odd = F.coalesce(has_twice, no) | F.coalesce(_is_ambiguous(), no) | F.coalesce(F.when(seems_other, is_other), no)
-    return F.col("row").isNull() | ~is_one | is_odd
+    is_repeated = F.when(~F.col("is_plain"), has_twice | F.coalesce(_is_ambiguous(), F.lit(False)))  # noqa: FBT003
+    odd = [F.coalesce(is_odd, F.lit(False)) for is_odd in (is_repeated, F.when(seems_other, is_other))]  # noqa: FBT003
+    return F.col("row").isNull() | ~is_one | reduce(Column.__or__, odd)
 
 
 def _value(column: str) -> Column:
@@ -158,4 +171,4 @@ def _is_ambiguous() -> Column:
 
 
 def _plain(name: Column) -> Column:
-    return F.lower(F.trim(name))
+    return F.lower(F.btrim(name, F.lit(WHITE_SPACE)))

@@ -6,21 +6,25 @@ Must not know what makes a row a valid event, how a batch is found, the Delta ta
 import csv
 import json
 import re
+import sys
 import zlib
 from bz2 import BZ2File
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial, reduce
 from gzip import GzipFile
-from io import SEEK_END, BufferedReader, RawIOBase, TextIOWrapper
+from io import BufferedReader, RawIOBase, TextIOWrapper
 from typing import IO, Any, TextIO
 from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
+from pyspark.cloudpickle import register_pickle_by_value
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
+from sessions_assets.landing import padded_gzip
 from sessions_assets.landing.batches import DeliveryError, Landing
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, INVALID_UTF8
 
@@ -42,9 +46,6 @@ _SIGNATURES = {
     b"\xfe\xff": "UTF-16 text",
 }
 _LONGEST_SIGNATURE = 4
-# What a gzip file ends with, in bytes.
-_LENGTH_AND_CHECKSUM = 8
-_NO_DATA = (b"\x03\x00", b"\xff\xff")
 _UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 _FAILED_FILE = re.compile(r"\[FAILED_READ_FILE\b[^]]*\].*? file:? (\S+?)\.?\s")
 # What Spark says of a value: the classes 22 and 23 of SQLSTATE.
@@ -52,6 +53,9 @@ _FAILED_VALUE = re.compile(r"\[([A-Z_.]+)\] ((?:(?!SQLSTATE: ).)*?)\s*SQLSTATE: 
 _NAMED_FILES = 3
 _SHOWN = 500
 _OF_PATTERNS = re.compile(r"[\[\]{}*?\\]")
+
+# Spark's workers need not have this package.
+register_pickle_by_value(padded_gzip)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,19 @@ class Source:
     landing: Landing
     file: str
     is_folder: bool
+
+
+@dataclass(frozen=True)
+class TextLayout:
+    """What a file of text looks like; files of one layout are read together.
+
+    Attributes:
+        is_folder: the file is in a folder named by the day, rather than named by the day itself.
+        is_padded: zero bytes follow its gzip data, as on a tape: Spark would fail at its end.
+    """
+
+    is_folder: bool
+    is_padded: bool
 
 
 @contextmanager
@@ -100,7 +117,6 @@ def _decompressed(source: Source, stream: IO[bytes]) -> Any:  # noqa: ANN401 - B
         raise EOFError(f"it is {kind or 'not compressed'}: expected {_COMPRESSED[suffix]}, as its name says")
     match suffix:
         case "gz":
-            _check_end(stream)
             return GzipFile(fileobj=stream)
         case "bz2":
             return BZ2File(stream)
@@ -133,14 +149,12 @@ class _Zstandard(RawIOBase):
         super().close()
 
 
-def _check_end(stream: IO[bytes]) -> None:
-    """Refuse a gzip file whose data is followed by zero bytes, as on a tape: Spark would fail only at its end."""
-    stream.seek(-_LENGTH_AND_CHECKSUM - 2, SEEK_END)
-    end = stream.read()
-    # Of no data both are zero, after what says that there is none.
-    if not any(end[2:]) and not end.startswith(_NO_DATA):
-        raise EOFError("zero bytes follow the gzip data: expected nothing after it")
-    stream.seek(0)
+def is_padded(source: Source) -> bool:
+    """Return whether a file that `opened` has opened is a gzip file that zero bytes follow."""
+    if not source.file.endswith(".gz"):
+        return False
+    with source.landing.open(source.file) as stream:
+        return padded_gzip.is_padded(stream)
 
 
 def _check_kind(beginning: bytes, expected: str) -> None:
@@ -193,13 +207,46 @@ def origin(file: Column, *, is_folder: bool) -> list[Column]:
     """Return the columns `source_file` and `_updated_at` of the rows of files with this path."""
     named_by_day = F.element_at(F.split(file, "/"), -2 if is_folder else -1)
     day = F.left(named_by_day, F.lit(len("yyyy-mm-dd"))).cast("date")
-    return [file.alias("source_file"), day.alias(ARRIVAL_DAY)]
+    # Spark writes an address as a URI; a plus sign is none of its escapes.
+    decoded = F.when(F.contains(file, F.lit("%")), F.url_decode(F.replace(file, F.lit("+"), F.lit("%2B"))))
+    return [F.coalesce(decoded, file).alias("source_file"), day.alias(ARRIVAL_DAY)]
 
 
-def read_lines(spark: SparkSession, files: Sequence[str], *, is_folder: bool) -> DataFrame:
+def read_lines(spark: SparkSession, layout: TextLayout, files: Sequence[str]) -> DataFrame:
     """Return the lines of files that are not blank: `value`, `source_file`, `_updated_at`."""
-    lines = spark.read.text([literal_path(file) for file in files])
-    return lines.select("value", *origin(F.col(FILE_PATH), is_folder=is_folder)).where(F.trim("value") != "")
+    lines = read_text(spark, layout, files)
+    return lines.select("value", *origin(F.col("file"), is_folder=layout.is_folder)).where(F.trim("value") != "")
+
+
+def read_text(spark: SparkSession, layout: TextLayout, files: Sequence[str], end: str | None = None) -> DataFrame:
+    """Return the lines of files: `file`, `value`, and where they are in it, `block` and `position`.
+
+    Args:
+        spark: which reads them.
+        layout: of all of them.
+        files: their addresses.
+        end: of a line; None: LF, CR LF or CR.
+    """
+    paths = [literal_path(file) for file in files]
+    if layout.is_padded:
+        with_workers_of_this_python(spark)
+        split = F.udf(partial(padded_gzip.lines, ends=end or "\r\n|\n|\r"), "array<binary>", useArrow=False)
+        numbered = F.posexplode(split("content")).alias("position", "value")
+        lines = spark.read.format("binaryFile").load(paths).select(F.col(FILE_PATH).alias("file"), numbered)
+        return lines.withColumns({"value": F.col("value").cast("string"), "block": F.lit(0)})
+    return spark.read.text(paths, lineSep=end).select(
+        F.col(FILE_PATH).alias("file"),
+        "value",
+        F.col("_metadata.file_block_start").alias("block"),
+        F.monotonically_increasing_id().alias("position"),
+    )
+
+
+def with_workers_of_this_python(spark: SparkSession) -> None:
+    """Let the workers of this machine take the Python that runs already, whatever `python3` may be."""
+    context = spark.sparkContext
+    if str(context.master).startswith("local"):
+        context.pythonExec = sys.executable
 
 
 def rows_of_text(lines: DataFrame, columns: Mapping[str, Column], attributes: Column, parse_error: Column) -> DataFrame:
@@ -220,13 +267,17 @@ def attributes_of(names: Sequence[str], values: Sequence[Column]) -> Column:
     """Return the values that are not NULL by their names; NULL if there are none (R23)."""
     if not names:
         return F.lit(None).cast(ATTRIBUTES_TYPE)
-    return with_values(F.map_from_arrays(texts(names), F.array(*values)))
+    # Of a row that has all values, as most have, a third of the time.
+    has_all = reduce(Column.__and__, [value.isNotNull() for value in values])
+    whole = F.create_map(*[part for name, value in zip(names, values, strict=True) for part in (F.lit(name), value)])
+    return F.when(has_all, whole).otherwise(with_values(F.map_from_arrays(texts(names), F.array(*values))))
 
 
 def with_values(attributes: Column) -> Column:
     """Return the entries of a map whose value is not NULL; NULL if there are none (R23)."""
     found = F.map_filter(attributes, lambda _, value: value.isNotNull())
-    return F.when(F.size(found) > 0, found)
+    # In an array: written twice, it would be computed twice.
+    return F.get(F.filter(F.array(found), lambda entries: F.size(entries) > 0), F.lit(0))
 
 
 def texts(names: Sequence[str]) -> Column:

@@ -10,10 +10,9 @@ from datetime import date
 
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import count_days
+from sessions_assets.rule.events import WHITE_SPACE
 from sessions_assets.rule.session_rule import SessionRule
 
-# What a text may have at its edges and still look the same.
-_WHITE_SPACE = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 # Neither is the id of an event: that is not blank.
 _ACTION, _OTHER = "", " "
 
@@ -51,7 +50,7 @@ def _kind(user_actions: Collection[str] | None) -> str:
     actions = ", ".join(map(_literal, sorted(user_actions)))
     return (
         f"CASE WHEN event_id IN ({actions}) THEN {_literal(_ACTION)} "
-        f"WHEN btrim(event_id, {_literal(_WHITE_SPACE)}) IN ({actions}) THEN event_id ELSE {_literal(_OTHER)} END"
+        f"WHEN btrim(event_id, {_literal(WHITE_SPACE)}) IN ({actions}) THEN event_id ELSE {_literal(_OTHER)} END"
     )
 
 

@@ -17,6 +17,9 @@ LATENESS_DAYS = 5
 CLOCK_AHEAD_DAYS = 1
 """An event may be dated this many days after its arrival, for clocks that run ahead (R11)."""
 
+WHITE_SPACE = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
+"""What a text may have at its edges and still look the same, that of Unicode too."""
+
 INVALID_UTF8 = "invalid_utf8"
 UNPARSABLE_ROW = "unparsable_row"
 BLANK_TIMESTAMP = "blank_timestamp"
