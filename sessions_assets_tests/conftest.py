@@ -64,6 +64,8 @@ _FOR_TINY_DATA = {
     # The counts of test_costs.py are read from what Spark keeps of its newest jobs and stages: 1,000 by default.
     "spark.ui.retainedJobs": "100000",
     "spark.ui.retainedStages": "100000",
+    # A VACUUM would list a folder of a few files with 32 tasks.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     # Of the plans of files with thousands of columns only a few.
     "spark.sql.ui.retainedExecutions": "20",
     # The threads of the default collector would take the second core from the compiler.

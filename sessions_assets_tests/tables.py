@@ -60,9 +60,9 @@ def session_rows(table: DataFrame) -> list[Row]:
     )
 
 
-def stored_rows(lake: Lake) -> list[Row]:
-    """Collect the whole table ods_sessions, sorted."""
-    return session_rows(lake.read(ODS_SESSIONS))
+def stored_rows(lake: Lake, version: int | None = None) -> list[Row]:
+    """Read the whole table ods_sessions, sorted."""
+    return sorted(Row(*row) for row in lake.rows(ODS_SESSIONS, ", ".join(SESSION_COLUMNS), version=version))
 
 
 def _moment(microseconds: int | None) -> datetime | None:

@@ -22,7 +22,7 @@ from sessions_assets_tests.crashing import COMMANDS, DAYS, OTHER_RULE, RULE
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, Row, expected_table
-from sessions_assets_tests.tables import day, event, session_rows, stored_rows, write_batches
+from sessions_assets_tests.tables import day, event, stored_rows, write_batches
 
 pytestmark = pytest.mark.long
 
@@ -90,7 +90,7 @@ def crash(folder: Path, command: str, moment: str) -> None:
 
 def seen(lake: Lake) -> list[list[Row]]:
     """Return what readers of ods_sessions could see, version by version, without the empty first one."""
-    return [session_rows(lake.read(ODS_SESSIONS, v)) for v in range(1, lake.version(ODS_SESSIONS) + 1)]
+    return [stored_rows(lake, v) for v in range(1, lake.version(ODS_SESSIONS) + 1)]
 
 
 @pytest.mark.parametrize("moment", MOMENTS_OF_A_RUN)

@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -35,10 +35,17 @@ def land_files(
 
 
 def raw_rows(lake: Lake, arrival: date = DAY_0) -> list[tuple[str, ...]]:
-    rows = lake.read_days(RAW_EVENTS, [arrival])
-    return sorted(
-        tuple(row) for row in rows.selectExpr("user_id", "event_id", "product_code", "string(timestamp)").collect()
-    )
+    rows = lake.rows(RAW_EVENTS, "user_id, event_id, product_code, timestamp", _of(arrival))
+    return sorted((*texts, _shown(moment)) for *texts, moment in rows)
+
+
+def _of(arrival: date) -> str:
+    return f"_updated_at = DATE'{arrival}'"
+
+
+def _shown(moment: datetime) -> str:
+    text = moment.isoformat(" ")
+    return text.rstrip("0") if moment.microsecond else text
 
 
 def nothing_is_there(lake: Lake) -> bool:
@@ -48,8 +55,7 @@ def nothing_is_there(lake: Lake) -> bool:
 
 
 def quarantined(lake: Lake, arrival: date = DAY_0) -> list[tuple[str, str]]:
-    rows = lake.read_days(RAW_QUARANTINE, [arrival])
-    return sorted(tuple(row) for row in rows.select("reason", "raw_text").collect())
+    return sorted(lake.rows(RAW_QUARANTINE, "reason, raw_text", _of(arrival)))
 
 
 def as_json(*rows: dict[str, object]) -> str:
@@ -123,6 +129,12 @@ def formats_lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) 
     lake = Lake(spark, str(folder / "lake"))
     land_files(lake, folder, files, days=len(ALL_FORMATS), lateness_days=len(ALL_FORMATS))
     return lake
+
+
+def test_the_file_of_a_row_is_as_it_is_named(formats_lake: Lake) -> None:
+    """Spark writes it with escapes."""
+    rows = formats_lake.read_days(RAW_EVENTS, [day(ALL_FORMATS.index("names with blanks and signs"))]).collect()
+    assert {row["source_file"].rpartition("/")[2] for row in rows} == {"a b%20c+d.csv", "a b#c?.csv"}
 
 
 @pytest.mark.parametrize("name", ALL_FORMATS)

@@ -8,10 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
@@ -31,6 +28,7 @@ from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import LandingError, land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.storage import Storage
+from sessions_assets_tests.answering import answering
 from sessions_assets_tests.deployment import Deployment, failure_of
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.processes import python
@@ -196,45 +194,23 @@ LISTED = {
 }
 
 
-@contextmanager
-def listing() -> Iterator[str]:
-    """Serve lists of objects as S3 does, of which those that mark a folder have no byte."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            prefix = parse_qs(urlsplit(self.path).query)["prefix"][0]
-            folders, names = LISTED[prefix]
-            sizes = {name: 0 if name == "" or name.endswith("$") else 50 for name in names}
-            answer = "".join(
-                f"<Contents><Key>{prefix}{name}</Key><Size>{sizes[name]}</Size><ETag>e</ETag></Contents>"
-                for name in names
-            )
-            answer += "".join(f"<CommonPrefixes><Prefix>{prefix}{f}</Prefix></CommonPrefixes>" for f in folders)
-            answer = f"<?xml version='1.0'?><ListBucketResult><Name>bucket</Name>{answer}</ListBucketResult>"
-            self.send_response(200)
-            self.send_header("Content-Type", "application/xml")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+def listing(path: str) -> tuple[int, str]:
+    """Answer with a list of objects, of which those that mark a folder have no byte."""
+    prefix = parse_qs(urlsplit(path).query)["prefix"][0]
+    folders, names = LISTED[prefix]
+    sizes = {name: 0 if name == "" or name.endswith("$") else 50 for name in names}
+    answer = "".join(
+        f"<Contents><Key>{prefix}{name}</Key><Size>{sizes[name]}</Size><ETag>e</ETag></Contents>" for name in names
+    )
+    answer += "".join(f"<CommonPrefixes><Prefix>{prefix}{f}</Prefix></CommonPrefixes>" for f in folders)
+    return 200, f"<?xml version='1.0'?><ListBucketResult><Name>bucket</Name>{answer}</ListBucketResult>"
 
 
 def test_objects_that_mark_a_folder_are_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The consoles of S3 leave `2025-03-10/`, Hadoop `2025-03-10_$folder$`: also of the landing itself."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "key")
-    with listing() as endpoint:
+    with answering(listing) as endpoint:
         found, problems = Landing("s3://bucket/batches", Storage(endpoint)).look([day(0), day(1)])
     assert problems == {}
     assert {arrival: batch.files for arrival, batch in found.items()} == {

@@ -1,11 +1,6 @@
 """How S3 is reached, and what is said at once when it cannot be. The real store is in `test_s3`."""
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import ClassVar
 
 import dagster as dg
 import pytest
@@ -15,6 +10,7 @@ from sessions_assets.dagster.resources import LakeResource, SparkResource
 from sessions_assets.definitions import build_definitions
 from sessions_assets.settings import Settings
 from sessions_assets.storage import LOCAL, Storage, StorageError
+from sessions_assets_tests.answering import answering
 from sessions_assets_tests.deployment import failure_of
 from sessions_assets_tests.stack import free_port
 
@@ -26,41 +22,6 @@ ADDRESS = "s3://bucket/lake"
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the-key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret")
-
-
-@contextmanager
-def store(port: int, status: int, answer: str, after: float = 0) -> Iterator[str]:
-    """Serve a store that answers every question in this way, from some seconds on."""
-
-    class Handler(BaseHTTPRequestHandler):
-        asked: ClassVar[list[str]] = []
-
-        def do_GET(self) -> None:
-            self.asked.append(self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/xml")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    def serve() -> None:
-        time.sleep(after)
-        server.server_bind()
-        server.server_activate()
-        server.serve_forever(poll_interval=0.05)
-
-    server = HTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False)
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def refusal(code: str) -> str:
@@ -114,7 +75,7 @@ def test_no_configuration_holds_a_key() -> None:
 )
 def test_a_store_that_refuses_is_one_error_at_once(status: int, code: str) -> None:
     started = time.monotonic()
-    with store(free_port(), status, refusal(code)) as endpoint, pytest.raises(StorageError) as raised:
+    with answering(lambda _: (status, refusal(code))) as endpoint, pytest.raises(StorageError) as raised:
         Storage(endpoint).check(ADDRESS)
     assert str(raised.value).startswith(f"{ADDRESS}: bucket bucket at endpoint {endpoint} cannot be used: ")
     assert time.monotonic() - started < 10
@@ -138,14 +99,17 @@ def test_missing_keys_are_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, f"{tmp_path}/none")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with store(free_port(), 200, EMPTY) as endpoint, pytest.raises(StorageError, match="Unable to locate credentials"):
+    with (
+        answering(lambda _: (200, EMPTY)) as endpoint,
+        pytest.raises(StorageError, match="Unable to locate credentials"),
+    ):
         Storage(endpoint).check(ADDRESS)
 
 
 @pytest.mark.usefixtures("keys")
 def test_a_store_that_is_being_restarted_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "_PATIENCE_SECONDS", 20)
-    with store(free_port(), 200, EMPTY, after=2) as endpoint:
+    with answering(lambda _: (200, EMPTY), after=2) as endpoint:
         Storage(endpoint).check(ADDRESS)
 
 
