@@ -189,7 +189,7 @@ MUTATIONS_SEEN_BY_CHECKS = {
 
 MUTATIONS_OF_READERS = {
     "JSON: what follows the object of a line is ignored": Mutation(
-        json_files, "_is_broken", 'F.col("row").isNull() | ~is_one | is_odd', 'F.col("row").isNull() | is_odd',
+        json_files, "_is_broken", 'F.col("row").isNull() | ~is_one', 'F.col("row").isNull()',
         odd_files,
     ),
     "JSON: half of a letter is a question mark": Mutation(
