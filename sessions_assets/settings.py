@@ -3,13 +3,14 @@
 The only module that reads the environment. Must not know Dagster, or what is done with a setting.
 """
 
+import json
 import locale
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -38,6 +39,7 @@ class Settings:
         csv_separator: SESSIONS_CSV_SEPARATOR, between the fields of a CSV file.
         first_day: SESSIONS_FIRST_DAY, first arrival day.
         timeout: SESSIONS_TIMEOUT_SECONDS, T.
+        timeouts: SESSIONS_TIMEOUTS, T of the products that have another one, as JSON: {"IDE": 1800}.
         user_actions: SESSIONS_USER_ACTIONS, event ids separated by commas; None for `*`, every event.
         lateness_days: SESSIONS_LATENESS_DAYS, N.
         quarantine_warn_share: SESSIONS_QUARANTINE_WARN_SHARE, share of a batch; a check warns if more rows are refused.
@@ -55,6 +57,7 @@ class Settings:
     csv_separator: str = ","
     first_day: date = FIRST_SAMPLE_DAY
     timeout: timedelta = SESSION_TIMEOUT
+    timeouts: Mapping[str, timedelta] = field(default_factory=dict)
     user_actions: frozenset[str] | None = USER_ACTIONS
     lateness_days: int = LATENESS_DAYS
     quarantine_warn_share: float = 0.05
@@ -79,6 +82,7 @@ class Settings:
             "csv_separator": ("SESSIONS_CSV_SEPARATOR", _separator),
             "first_day": ("SESSIONS_FIRST_DAY", _day),
             "timeout": ("SESSIONS_TIMEOUT_SECONDS", _seconds),
+            "timeouts": ("SESSIONS_TIMEOUTS", _seconds_by_product),
             "user_actions": ("SESSIONS_USER_ACTIONS", _actions),
             "lateness_days": ("SESSIONS_LATENESS_DAYS", _whole_days),
             "quarantine_warn_share": ("SESSIONS_QUARANTINE_WARN_SHARE", _share),
@@ -166,6 +170,21 @@ def _seconds(text: str) -> timedelta:
     if not 0 < microseconds <= _LONGEST_TIMEOUT or microseconds != int(microseconds):
         raise ValueError(expected)
     return timedelta(microseconds=int(microseconds))
+
+
+def _seconds_by_product(text: str) -> dict[str, timedelta]:
+    expected = 'products with their seconds as JSON, such as {"IDE": 1800, "shop": 299.999999}'
+    try:
+        # Numbers as they are written: a binary fraction would not be the same number of microseconds.
+        pairs = json.loads(text, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=tuple)
+    except ValueError as error:
+        raise ValueError(expected) from error
+    products = [pair[0] for pair in pairs] if isinstance(pairs, tuple) else []
+    if not text.startswith("{") or len({*products}) < len(products) or not all(map(str.strip, products)):
+        raise ValueError(expected)
+    if other := [product for product, seconds in pairs if not isinstance(seconds, str)]:
+        raise ValueError(f"{expected}; {other[0]} has none")
+    return {product: _seconds(seconds) for product, seconds in pairs}
 
 
 def _actions(text: str) -> frozenset[str] | None:

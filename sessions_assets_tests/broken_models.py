@@ -26,17 +26,33 @@ class NoSeed(IncrementalModel):
 class HalfOpenTimeout(IncrementalModel):
     """Starts a new session at a gap of exactly T (against R3)."""
 
-    def within(self, last: datetime, at: datetime) -> bool:
+    def within(self, last: datetime, event: Event) -> bool:
         """Return whether the gap is less than T."""
-        return at - last < self.timeout
+        return event.timestamp - last < self.timeout_of(event)
 
 
 class WholeSeconds(IncrementalModel):
     """Truncates to seconds (against R6)."""
 
-    def within(self, last: datetime, at: datetime) -> bool:
+    def within(self, last: datetime, event: Event) -> bool:
         """Compare whole seconds."""
-        return at.replace(microsecond=0) - last.replace(microsecond=0) <= self.timeout
+        return event.timestamp.replace(microsecond=0) - last.replace(microsecond=0) <= self.timeout_of(event)
+
+
+class OneTimeoutForAll(IncrementalModel):
+    """Gives each product the default timeout (against R27)."""
+
+    def timeout_of(self, event: Event) -> timedelta:  # noqa: ARG002 (an override)
+        """Return the default."""
+        return self.timeout
+
+
+class SeedOfTheDefaultTimeout(IncrementalModel):
+    """Looks for the session before the earliest change within the default timeout (against R27)."""
+
+    def seed(self, key: Key, since: datetime) -> list[Event]:
+        """Return the actions of one default timeout."""
+        return [event for event in super().seed(key, since) if since - self.timeout <= event.timestamp]
 
 
 class NativeFirst(IncrementalModel):
@@ -138,6 +154,8 @@ BROKEN_MODELS = (
     NoSeed,
     HalfOpenTimeout,
     WholeSeconds,
+    OneTimeoutForAll,
+    SeedOfTheDefaultTimeout,
     NativeFirst,
     ClosedRightEdge,
     SeedOfTheDayBefore,

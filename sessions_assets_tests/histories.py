@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from sessions_assets_tests.reference import Event, refusal
+from sessions_assets_tests.reference import Event, Timeouts, refusal
 
 LATENESS_DAYS = 5
 CALENDAR = tuple(date(2025, 3, 10) + timedelta(days=n) for n in range(9))
@@ -19,6 +19,15 @@ USER_ACTIONS = frozenset("abc")
 MICROSECOND = timedelta(microseconds=1)
 # The default; two with which a chain of a dozen actions is longer than the lateness window; one longer than a day.
 TIMEOUTS = (timedelta(seconds=300), timedelta(hours=6), timedelta(hours=13), timedelta(hours=30))
+
+# Products with another timeout: none; one of each product that the events have, shorter and longer than the default.
+NONE: Timeouts = {}
+TIMEOUTS_BY_PRODUCT: tuple[Timeouts, ...] = (
+    NONE,
+    {"II": timedelta(hours=30)},
+    {"I": timedelta(seconds=60), "II": timedelta(hours=13)},
+    {"I": timedelta(hours=31), "none of them": timedelta(days=40)},
+)
 
 Deliveries = dict[date, list[Event]]
 Rounds = list[Deliveries]
@@ -46,6 +55,7 @@ class History(NamedTuple):
     timeout: timedelta
     user_actions: frozenset[str] | None
     steps: list[Step]
+    timeouts: Timeouts = NONE
 
 
 def midnight(day: date) -> datetime:
@@ -64,7 +74,9 @@ def acceptable(events: Iterable[Event], arrival: date) -> list[Event]:
     return [event for event in events if refusal(event.timestamp.date(), arrival, LATENESS_DAYS) is None]
 
 
-def random_events(rng: Random, timeout: timedelta, calendar: Sequence[date] = CALENDAR) -> list[Event]:
+def random_events(
+    rng: Random, timeout: timedelta, calendar: Sequence[date] = CALENDAR, timeouts: Timeouts = NONE
+) -> list[Event]:
     """Return a few sequences of events with gaps around T, each starting shortly before a midnight.
 
     Most of them share one key, so that they overlap; some are chains without a gap above T.
@@ -72,11 +84,12 @@ def random_events(rng: Random, timeout: timedelta, calendar: Sequence[date] = CA
     population: list[Event] = []
     for _ in range(rng.randint(1, 4)):
         user, product = rng.choices([("1", "I"), ("2", "I"), ("1", "II")], weights=[8, 2, 1])[0]
-        at = midnight(rng.choice(calendar)) - rng.randint(0, 6) * (timeout / 5)
+        own = timeouts.get(product, timeout)
+        at = midnight(rng.choice(calendar)) - rng.randint(0, 6) * (own / 5)
         chain = rng.random() < 0.25
         for _ in range(14 if chain else rng.randint(2, 8)):
             population.append(Event(user, rng.choice("abc" if chain else "aabcxxy"), product, at))
-            at += rng.choice(gaps(timeout)[1:5] if chain else gaps(timeout))
+            at += rng.choice(gaps(own)[1:5] if chain else gaps(own))
     return population
 
 
@@ -93,12 +106,19 @@ def random_batch(rng: Random, population: Iterable[Event], day: date, previous: 
     return batch
 
 
-def random_history(rng: Random, timeout: timedelta, *, calendar: Sequence[date] = CALENDAR, rounds: int = 3) -> Rounds:
+def random_history(
+    rng: Random,
+    timeout: timedelta,
+    *,
+    calendar: Sequence[date] = CALENDAR,
+    rounds: int = 3,
+    timeouts: Timeouts = NONE,
+) -> Rounds:
     """Return rounds of deliveries over a calendar; each round after the first re-delivers some of the days.
 
     It also withdraws a few events: all days that hold them are delivered again without them.
     """
-    population = random_events(rng, timeout, calendar)
+    population = random_events(rng, timeout, calendar, timeouts)
     current: Deliveries = {}
     history: Rounds = []
     for number in range(rounds):
@@ -184,14 +204,14 @@ def current_deliveries(steps: Iterable[Step]) -> Mapping[date, list[Event]]:
 
 
 @st.composite
-def populations(draw: st.DrawFn, timeout: timedelta) -> list[Event]:
+def populations(draw: st.DrawFn, timeout: timedelta, timeouts: Timeouts = NONE) -> list[Event]:
     """Draw one sequence of events with gaps around T that starts shortly before a midnight, of up to three keys."""
     at = midnight(draw(st.sampled_from(CALENDAR))) - draw(st.integers(0, 6)) * (timeout / 5)
     population: list[Event] = []
     for _ in range(draw(st.integers(1, 12))):
         user, product = draw(st.sampled_from([("1", "I"), ("1", "I"), ("1", "I"), ("2", "I"), ("1", "II")]))
         population.append(Event(user, draw(st.sampled_from("abcxy")), product, at))
-        at += draw(st.sampled_from(gaps(timeout)))
+        at += draw(st.sampled_from(gaps(timeouts.get(product, timeout))))
     return population
 
 
@@ -199,7 +219,8 @@ def populations(draw: st.DrawFn, timeout: timedelta) -> list[Event]:
 def histories(draw: st.DrawFn) -> History:
     """Draw a history: landings and runs in any order, then runs that apply the pending days."""
     timeout = draw(st.sampled_from(TIMEOUTS))
-    population = draw(populations(timeout))
+    timeouts = draw(st.sampled_from(TIMEOUTS_BY_PRODUCT))
+    population = draw(populations(timeout, timeouts))
     steps: list[Step] = []
     landed: set[date] = set()
     pending: set[date] = set()
@@ -216,4 +237,4 @@ def histories(draw: st.DrawFn) -> History:
             landed.add(day)
             pending.add(day)
     steps += [Apply((day,)) for day in draw(st.permutations(sorted(pending)))]
-    return History(timeout, draw(st.sampled_from([USER_ACTIONS, None])), steps)
+    return History(timeout, draw(st.sampled_from([USER_ACTIONS, None])), steps, timeouts)

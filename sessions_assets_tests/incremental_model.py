@@ -4,7 +4,7 @@ It updates the table from what a batch changes (R14), as the Spark code does wit
 of histories of deliveries are compared with the reference within seconds.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
@@ -34,9 +34,14 @@ class IncrementalModel:
     """
 
     def __init__(
-        self, timeout: timedelta, user_actions: frozenset[str] | None, retention: timedelta = timedelta.max
+        self,
+        timeout: timedelta,
+        user_actions: frozenset[str] | None,
+        retention: timedelta = timedelta.max,
+        timeouts: Mapping[str, timedelta] | None = None,
     ) -> None:
         self.timeout = timeout
+        self.timeouts = dict(timeouts or {})
         self.user_actions = user_actions
         self.retention = retention
         self.raw: dict[date, list[Event]] = {}
@@ -146,7 +151,9 @@ class IncrementalModel:
         return [
             event
             for event in self.ods
-            if key_of(event) == key and self.is_action(event) and since - self.timeout <= event.timestamp < since
+            if key_of(event) == key
+            and self.is_action(event)
+            and since - self.timeout_of(event) <= event.timestamp < since
         ]
 
     def arrivals(self, event: Event, incoming: dict[Event, date], days: Collection[date]) -> list[date]:
@@ -161,7 +168,7 @@ class IncrementalModel:
         last: datetime | None = None
         start: datetime | None = None
         for event in sorted({*seed, *held}, key=self.order):
-            inside = last is not None and self.within(last, event.timestamp)
+            inside = last is not None and self.within(last, event)
             if event in seed:
                 start = self.ods[event].session_start
             elif self.is_action(event) and not inside:
@@ -179,9 +186,13 @@ class IncrementalModel:
         """Return the sort key: time, at one instant the action first (R5)."""
         return event.timestamp, not self.is_action(event), event.event_id
 
-    def within(self, last: datetime, at: datetime) -> bool:
-        """Return whether a time is at most T after the last action (R3, R6)."""
-        return at - last <= self.timeout
+    def timeout_of(self, event: Event) -> timedelta:
+        """Return T of the event's product (R27)."""
+        return self.timeouts.get(event.product_code, self.timeout)
+
+    def within(self, last: datetime, event: Event) -> bool:
+        """Return whether an event is at most T after the last action (R3, R6)."""
+        return event.timestamp - last <= self.timeout_of(event)
 
     def advances(self, event: Event) -> bool:
         """Return whether the timeout starts again at this event: at actions only (R4)."""

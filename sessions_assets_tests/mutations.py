@@ -26,6 +26,7 @@ from sessions_assets_tests.noticing import (
     cases_of_the_rule,
     histories,
     long_session,
+    longer_timeout,
     odd_files,
     violated,
 )
@@ -62,10 +63,10 @@ MUTATIONS_OF_SESSIONS = {
         cases_of_the_rule,
     ),
     ">= at T starts a session": Mutation(
-        sessions, "with_session_start", "gap > rule.microseconds", "gap >= rule.microseconds", cases_of_the_rule
+        sessions, "with_session_start", "gap > timeout", "gap >= timeout", cases_of_the_rule
     ),
     "< at T leaves a native outside": Mutation(
-        sessions, "with_session_start", "gap <= rule.microseconds", "gap < rule.microseconds", cases_of_the_rule
+        sessions, "with_session_start", "gap <= timeout", "gap < timeout", cases_of_the_rule
     ),
     "at one instant the native counts first": Mutation(
         sessions, "in_order", 'F.desc("is_user_action")', '"is_user_action"', cases_of_the_rule
@@ -94,7 +95,17 @@ MUTATIONS_OF_CHANGES = {
         sessions, "with_session_start", 'F.col("stored_session_start")).when(', 'F.col("timestamp")).when(', histories
     ),
     "prune bound without T": Mutation(
-        compute, "_changed_rows", " - plan.rule.timeout", "", long_session
+        compute, "_changed_rows", " - plan.rule.longest_timeout", "", long_session
+    ),
+    "prune bound of the default timeout": Mutation(
+        compute, "_changed_rows", "plan.rule.longest_timeout", "plan.rule.timeout", longer_timeout
+    ),
+    "a key uses another product's timeout": Mutation(
+        sessions, "with_session_start", "rule.microseconds()",
+        'F.max(rule.microseconds()).over(Window.partitionBy("user_id"))', histories,
+    ),
+    "the seed is that of the default timeout": Mutation(
+        changes, "_stored_context", "rule.microseconds()", "rule.__class__(rule.timeout).microseconds()", longer_timeout
     ),
     "what is replaced stays": Mutation(
         commits, "commit_rows", "where(change != INSERT)", "where(change == DELETE)", cases_of_deliveries
@@ -128,10 +139,14 @@ MUTATIONS_SEEN_BY_CHECKS = {
         violated, GAP,
     ),
     "check: >= at T starts a session": Mutation(
-        sessions, "with_session_start", "gap > rule.microseconds", "gap >= rule.microseconds", violated, GAP
+        sessions, "with_session_start", "gap > timeout", "gap >= timeout", violated, GAP
+    ),
+    "check: a key uses another product's timeout": Mutation(
+        sessions, "with_session_start", "rule.microseconds()",
+        'F.max(rule.microseconds()).over(Window.partitionBy("user_id"))', violated, GAP,
     ),
     "check: < at T leaves a native outside": Mutation(
-        sessions, "with_session_start", "gap <= rule.microseconds", "gap < rule.microseconds", violated, NATIVE
+        sessions, "with_session_start", "gap <= timeout", "gap < timeout", violated, NATIVE
     ),
     "check: at one instant the native counts first": Mutation(
         sessions, "in_order", 'F.desc("is_user_action")', '"is_user_action"', asset_checks, NATIVE

@@ -62,7 +62,8 @@ def odd_files(spark: SparkSession, folder: Path) -> list[str]:
 
 def histories(spark: SparkSession, folder: Path) -> list[str]:
     """Return whether packed histories end with other rows than the model, or write another number of them."""
-    comparison = Comparison(Lake(spark, str(folder / "lake")), folder / "landing", timedelta(hours=6))
+    lake, others = Lake(spark, str(folder / "lake")), {"II": timedelta(hours=13)}
+    comparison = Comparison(lake, folder / "landing", timedelta(hours=6), timeouts=others)
     try:
         play(comparison, Random(1), 60, in_halves)  # noqa: S311 - repeatable, not secret
     except AssertionError:
@@ -79,12 +80,23 @@ def long_session(spark: SparkSession, folder: Path) -> list[str]:
     return []
 
 
+def longer_timeout(spark: SparkSession, folder: Path) -> list[str]:
+    """Return whether a session is lost whose last action is a whole T of its product back, and no default T."""
+    lake = Lake(spark, str(folder / "lake"))
+    try:
+        test_incremental.test_a_product_with_a_longer_timeout_keeps_its_session(lake, folder)
+    except AssertionError:
+        return ["a product with a longer timeout keeps its session"]
+    return []
+
+
 def violated(spark: SparkSession, folder: Path) -> list[str]:
     """Return what the sessions of difficult events violate, computed and judged at once."""
     del folder
     batch = frame(spark, [(row, day(2)) for row in _DIFFICULT])
-    stored = all_sessions(batch, SessionRule()).localCheckpoint()
-    judged = violations_of_all(stored, batch, [day(2)], SessionRule())
+    rule = SessionRule(timeouts={"shop": timedelta(seconds=60)})
+    stored = all_sessions(batch, rule).localCheckpoint()
+    judged = violations_of_all(stored, batch, [day(2)], rule)
     found = judged.agg(*[F.count_if(name).alias(name) for name in VIOLATIONS]).collect()[0]
     return [name for name in VIOLATIONS if found[name]]
 
@@ -104,4 +116,5 @@ _DIFFICULT = [
     event("a", "23:59:59.000010", user="00#7%", product="I#I"),
     event("x", "00:00", 1, user="00#7%", product="I#I"),
     event("a", "10:00", user="%23", product="%25"),
+    *[event("a", clock, user="of two", product=product) for product in ("shop", "I") for clock in ("10:00", "10:02")],
 ]

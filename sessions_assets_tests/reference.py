@@ -37,12 +37,20 @@ def is_user_action(event_id: str, user_actions: frozenset[str] | None) -> bool:
     return user_actions is None or event_id in user_actions
 
 
+Timeouts = Mapping[str, timedelta]
+"""The timeout of the products that have another one (R27)."""
+
+
 def sessionize(
-    events: Iterable[Event], timeout: timedelta, user_actions: frozenset[str] | None
+    events: Iterable[Event], timeout: timedelta, user_actions: frozenset[str] | None, timeouts: Timeouts | None = None
 ) -> dict[Event, datetime | None]:
-    """Return for each distinct event the start of its session, or None if it is in none (R1, R2, R4, R7)."""
+    """Return for each distinct event the start of its session, or None if it is in none (R1, R2, R4, R7, R27)."""
     distinct = set(events)
-    return {event: _session_start(event, distinct, timeout, user_actions) for event in distinct}
+    others = timeouts or {}
+    return {
+        event: _session_start(event, distinct, others.get(event.product_code, timeout), user_actions)
+        for event in distinct
+    }
 
 
 def _session_start(
@@ -74,7 +82,10 @@ def _escape(text: str) -> str:
 
 
 def expected_table(
-    deliveries: Mapping[date, Sequence[Event]], timeout: timedelta, user_actions: frozenset[str] | None
+    deliveries: Mapping[date, Sequence[Event]],
+    timeout: timedelta,
+    user_actions: frozenset[str] | None,
+    timeouts: Timeouts | None = None,
 ) -> list[Row]:
     """Return the rows of ods_sessions, sorted, when the current delivery of every day is applied (R17, R18)."""
     first_updated_at = {
@@ -82,7 +93,7 @@ def expected_table(
         for events in deliveries.values()
         for event in events
     }
-    starts = sessionize(first_updated_at, timeout, user_actions)
+    starts = sessionize(first_updated_at, timeout, user_actions, timeouts)
     return [
         Row(
             *event,

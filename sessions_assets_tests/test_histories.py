@@ -21,7 +21,9 @@ from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import (
     LATENESS_DAYS,
+    NONE,
     TIMEOUTS,
+    TIMEOUTS_BY_PRODUCT,
     USER_ACTIONS,
     Apply,
     Step,
@@ -31,16 +33,23 @@ from sessions_assets_tests.histories import (
 )
 from sessions_assets_tests.incremental_model import IncrementalModel
 from sessions_assets_tests.lakes import Lake
-from sessions_assets_tests.reference import Event, Row, expected_table, session_id
+from sessions_assets_tests.reference import Event, Row, Timeouts, expected_table, session_id
 from sessions_assets_tests.tables import stored_rows, write_batches
 
 
 class Comparison:
     """One lake and one model with the same packed histories."""
 
-    def __init__(self, lake: Lake, landing: Path, timeout: timedelta, retention: timedelta = timedelta.max) -> None:
-        self.lake, self.landing, self.rule = lake, landing, SessionRule(timeout, USER_ACTIONS)
-        self.model = IncrementalModel(timeout, USER_ACTIONS, retention)
+    def __init__(
+        self,
+        lake: Lake,
+        landing: Path,
+        timeout: timedelta,
+        retention: timedelta = timedelta.max,
+        timeouts: Timeouts = NONE,
+    ) -> None:
+        self.lake, self.landing, self.rule = lake, landing, SessionRule(timeout, USER_ACTIONS, timeouts)
+        self.model = IncrementalModel(timeout, USER_ACTIONS, retention, timeouts)
         self.accepted: dict[date, list[Event]] = {}
 
     def land(self, batches: dict[date, list[Event]]) -> None:
@@ -98,7 +107,9 @@ class Comparison:
         for day, events in self.accepted.items():
             for event in events:
                 by_key.setdefault((event.user_id, event.product_code), {}).setdefault(day, []).append(event)
-        return sorted(row for held in by_key.values() for row in expected_table(held, self.rule.timeout, USER_ACTIONS))
+        rule = self.rule
+        tables = [expected_table(held, rule.timeout, USER_ACTIONS, rule.timeouts) for held in by_key.values()]
+        return sorted(row for table in tables for row in table)
 
 
 Applies = Callable[[Random, Iterable[date]], Iterable[Step]]
@@ -118,7 +129,8 @@ def one_by_one(rng: Random, days: Iterable[date]) -> list[Step]:
 
 def play(comparison: Comparison, rng: Random, histories: int, applies: Applies) -> None:
     """Play histories of late, repeated, out-of-order, re-delivered and corrected batches (R17, R18, R19)."""
-    packed = pack([random_history(rng, comparison.rule.timeout, rounds=2) for _ in range(histories)])
+    rule = comparison.rule
+    packed = pack([random_history(rng, rule.timeout, rounds=2, timeouts=rule.timeouts) for _ in range(histories)])
     for delivered in packed:
         comparison.land(delivered)
         for step in applies(rng, [day for day in delivered if day in comparison.model.pending]):
@@ -136,17 +148,19 @@ def play(comparison: Comparison, rng: Random, histories: int, applies: Applies) 
 @pytest.mark.long
 def test_packed_histories_agree_with_the_model(lake: Lake, tmp_path: Path) -> None:
     rng = Random(20250310)  # noqa: S311 - repeatable, not secret
-    play(Comparison(lake, tmp_path / "landing", timedelta(seconds=300)), rng, 150, in_halves)
+    comparison = Comparison(lake, tmp_path / "landing", timedelta(seconds=300), timeouts=TIMEOUTS_BY_PRODUCT[2])
+    play(comparison, rng, 150, in_halves)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("timeout", TIMEOUTS, ids=str)
+@pytest.mark.parametrize("number", range(len(TIMEOUTS)), ids=map(str, TIMEOUTS))
 def test_many_packed_histories_agree_with_the_model(
-    timeout: timedelta, seed: int, number_of_histories: int, lake: Lake, tmp_path: Path
+    number: int, seed: int, number_of_histories: int, lake: Lake, tmp_path: Path
 ) -> None:
     """By single days and ranges; with sessions longer than the lateness window; from another seed each time."""
     rng = Random(seed)  # noqa: S311 - the report names the seed
-    play(Comparison(lake, tmp_path / "landing", timeout), rng, number_of_histories // 50, random_applies)
+    comparison = Comparison(lake, tmp_path / "landing", TIMEOUTS[number], timeouts=TIMEOUTS_BY_PRODUCT[number])
+    play(comparison, rng, number_of_histories // 50, random_applies)
 
 
 @pytest.mark.long

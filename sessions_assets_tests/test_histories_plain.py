@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from sessions_assets_tests.broken_models import BROKEN_EXPIRIES, BROKEN_MODELS
 from sessions_assets_tests.histories import (
     TIMEOUTS,
+    TIMEOUTS_BY_PRODUCT,
     USER_ACTIONS,
     Apply,
     History,
@@ -30,7 +31,7 @@ RETENTION = timedelta(days=3)
 
 def expected_ods(deliveries: dict[date, list[Event]], history: History) -> dict[Event, Stored]:
     """Return the rows that the reference computes, in the form of the model."""
-    table = expected_table(deliveries, history.timeout, history.user_actions)
+    table = expected_table(deliveries, history.timeout, history.user_actions, history.timeouts)
     return {Event(*row[:4]): Stored(row.first_updated_at, row.session_start) for row in table}
 
 
@@ -38,8 +39,9 @@ def random_case(seed: int) -> History:
     """Return the random history of a seed."""
     rng = Random(seed)  # noqa: S311 - repeatable, not secret
     timeout = TIMEOUTS[seed % len(TIMEOUTS)]
-    rounds = random_history(rng, timeout, rounds=rng.randint(1, 4))
-    return History(timeout, USER_ACTIONS if seed % 7 else None, random_steps(rng, rounds))
+    timeouts = TIMEOUTS_BY_PRODUCT[seed // len(TIMEOUTS) % len(TIMEOUTS_BY_PRODUCT)]
+    rounds = random_history(rng, timeout, rounds=rng.randint(1, 4), timeouts=timeouts)
+    return History(timeout, USER_ACTIONS if seed % 7 else None, random_steps(rng, rounds), timeouts)
 
 
 def replay(history: History, model: IncrementalModel) -> str | None:
@@ -50,7 +52,7 @@ def replay(history: History, model: IncrementalModel) -> str | None:
             continue
         model.apply(step.days)
         starts = {event: row.session_start for event, row in model.ods.items()}
-        if starts != sessionize(model.ods, history.timeout, history.user_actions):
+        if starts != sessionize(model.ods, history.timeout, history.user_actions, history.timeouts):
             return "R2: the stored rows obey the rule among themselves after every run, whatever is pending"
         if not model.pending and model.ods != expected_ods(model.raw, history):
             return "R18: when nothing is pending the table is the rule over all current deliveries"
@@ -62,7 +64,7 @@ def replay(history: History, model: IncrementalModel) -> str | None:
 def table_with_retention_is_right(seed: int, model_type: type[IncrementalModel]) -> bool:
     """Return whether a history under a short retention ends in the rule over all accepted batches."""
     history = random_case(seed)
-    model = model_type(history.timeout, history.user_actions, RETENTION)
+    model = model_type(history.timeout, history.user_actions, RETENTION, history.timeouts)
     accepted: dict[date, list[Event]] = {}
     for step in history.steps:
         if isinstance(step, Apply):
@@ -77,7 +79,7 @@ def table_with_retention_is_right(seed: int, model_type: type[IncrementalModel])
 
 def new_model(history: History) -> IncrementalModel:
     """Return an empty model with the configuration of a history."""
-    return IncrementalModel(history.timeout, history.user_actions)
+    return IncrementalModel(history.timeout, history.user_actions, timeouts=history.timeouts)
 
 
 @settings(max_examples=400, deadline=None)
@@ -185,7 +187,7 @@ def test_a_short_retention_changes_no_result() -> None:
 def test_random_histories_catch_a_broken_algorithm(broken: type[IncrementalModel]) -> None:
     """The histories are able to fail: they find each known way of breaking the algorithm."""
     cases = map(random_case, range(BULK))
-    assert any(replay(case, broken(case.timeout, case.user_actions)) for case in cases)
+    assert any(replay(case, broken(case.timeout, case.user_actions, timeouts=case.timeouts)) for case in cases)
 
 
 @pytest.mark.parametrize("broken", BROKEN_EXPIRIES)

@@ -15,6 +15,7 @@ from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply, commit, landed_batch, plan_apply
 from sessions_assets.pipeline.compute import compute
+from sessions_assets.pipeline.inspections import inspect_all
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
@@ -130,6 +131,27 @@ def test_session_longer_than_the_window_keeps_its_id(lake: Lake, tmp_path: Path)
     apply(lake.spark, lake, [day(number) for number in range(8)], rule)
     assert apply(lake.spark, lake, [day(8)], rule).rows == {"inserted": 1, "changed": 0, "removed": 0}
     assert {row.session_start for row in stored_rows(lake)} == {at("23:00")}
+
+
+def test_a_product_with_a_longer_timeout_keeps_its_session(lake: Lake, tmp_path: Path) -> None:
+    """A batch reaches back as far as the greatest T; each product's sessions follow its own (R27)."""
+    rule = SessionRule(timeouts={"II": timedelta(hours=24), "I": timedelta(seconds=60)})
+    batches = {
+        day(number): [event("a", "23:00", number, product="II"), event("a", "23:00", number)] for number in range(3)
+    }
+    batches[day(2)] += [event("b", "23:01", 2), event("c", "23:02:00.000001", 2), event("c", "23:04", 2, product="III")]
+    write_batches(tmp_path / "landing", batches)
+    land(lake.spark, lake, Landing(str(tmp_path / "landing")), list(batches), LATENESS_DAYS)
+    apply(lake.spark, lake, [day(0), day(1)], rule)
+    assert apply(lake.spark, lake, [day(2)], rule).rows == {"inserted": 5, "changed": 0, "removed": 0}
+    starts = {(row.product_code, row.timestamp): row.session_start for row in stored_rows(lake)}
+    assert {start for (product, _), start in starts.items() if product == "II"} == {at("23:00")}
+    one_by_one = [at("23:00"), at("23:00", 1), at("23:00", 2), at("23:00", 2), at("23:02:00.000001", 2)]
+    assert [start for (product, _), start in sorted(starts.items()) if product == "I"] == one_by_one
+    assert (
+        lake.properties(ODS_SESSIONS)["sessions.timeoutMicrosecondsByProduct"] == '{"I": 60000000, "II": 86400000000}'
+    )
+    assert inspect_all(lake.spark, lake, rule).broken == {}
 
 
 def test_same_batch_twice_makes_no_new_version(history: History, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sessions_assets_tests.noticing import (
     cases_of_the_rule,
     histories,
     long_session,
+    longer_timeout,
     odd_files,
     violated,
 )
@@ -46,7 +47,17 @@ def test_a_broken_algorithm_is_noticed(
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "check", [cases_of_the_rule, cases_of_deliveries, histories, long_session, odd_files, violated, asset_checks]
+    "check",
+    [
+        cases_of_the_rule,
+        cases_of_deliveries,
+        histories,
+        long_session,
+        longer_timeout,
+        odd_files,
+        violated,
+        asset_checks,
+    ],
 )
 def test_the_real_algorithm_passes(
     check: Callable[[SparkSession, Path], list[str]], spark: SparkSession, tmp_path: Path

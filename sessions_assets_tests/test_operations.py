@@ -7,21 +7,29 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from sessions_assets_tests.histories import CALENDAR, TIMEOUTS, USER_ACTIONS, History, acceptable, populations
+from sessions_assets_tests.histories import (
+    CALENDAR,
+    TIMEOUTS,
+    TIMEOUTS_BY_PRODUCT,
+    USER_ACTIONS,
+    History,
+    acceptable,
+    populations,
+)
 from sessions_assets_tests.incremental_model import IncrementalModel
-from sessions_assets_tests.reference import Event, sessionize
+from sessions_assets_tests.reference import Event, Timeouts, sessionize
 from sessions_assets_tests.test_histories_plain import expected_ods
 
 
 class Operations(RuleBasedStateMachine):
     """What an operator does to one lake, in any order; after each action the table obeys the rule (R18, R19, R21)."""
 
-    @initialize(timeout=st.sampled_from(TIMEOUTS), data=st.data())
-    def start(self, timeout: timedelta, data: st.DataObject) -> None:
+    @initialize(timeout=st.sampled_from(TIMEOUTS), timeouts=st.sampled_from(TIMEOUTS_BY_PRODUCT), data=st.data())
+    def start(self, timeout: timedelta, timeouts: Timeouts, data: st.DataObject) -> None:
         """Start with an empty lake and the events that batches are drawn from."""
-        self.history = History(timeout, USER_ACTIONS, [])
-        self.model = IncrementalModel(timeout, USER_ACTIONS)
-        self.population = data.draw(populations(timeout))
+        self.history = History(timeout, USER_ACTIONS, [], timeouts)
+        self.model = IncrementalModel(timeout, USER_ACTIONS, timeouts=timeouts)
+        self.population = data.draw(populations(timeout, timeouts))
         self.accepted: dict[date, list[Event]] = {}
 
     @rule(day=st.sampled_from(CALENDAR), data=st.data())
@@ -61,7 +69,7 @@ class Operations(RuleBasedStateMachine):
         """The stored rows agree with each other; with nothing pending, with all deliveries too."""
         if hasattr(self, "model"):
             starts = {event: row.session_start for event, row in self.model.ods.items()}
-            assert starts == sessionize(self.model.ods, self.history.timeout, USER_ACTIONS)
+            assert starts == sessionize(self.model.ods, self.history.timeout, USER_ACTIONS, self.history.timeouts)
             if not self.model.pending:
                 assert self.model.ods == expected_ods(self.accepted, self.history)
 

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import all_sessions
-from sessions_assets_tests.histories import TIMEOUTS, random_events
+from sessions_assets_tests.histories import TIMEOUTS, TIMEOUTS_BY_PRODUCT, random_events
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.tables import day, event, frame, session_rows
 
@@ -117,15 +117,37 @@ def test_every_event_is_an_action_under_a_star(spark: SparkSession) -> None:
     assert [(row.is_user_action, row.session_start) for row in found] == [(True, events[0][0].timestamp)] * 2
 
 
+def test_a_product_may_have_its_own_timeout(spark: SparkSession) -> None:
+    """To the microsecond, by its exact name; the others have the default (R27)."""
+    half_hour = timedelta(minutes=30)
+    rule = SessionRule(timeouts={"IDE": half_hour, "shop": timedelta(seconds=60), "other": timedelta(days=30)})
+    clocks = ("10:00:00", "10:01:00", "10:02:00.000001", "10:07:00.000002", "10:37:00.000002", "11:07:00.000003")
+    events = [(event("a", clock, product=name), day(0)) for name in ("IDE", "ide", "shop") for clock in clocks]
+    starts: dict[str, list[str]] = {}
+    for row in session_rows(all_sessions(frame(spark, events), rule)):
+        starts.setdefault(row.product_code, []).append(f"{row.session_start:%H:%M}")
+    assert starts == {
+        "IDE": ["10:00"] * 5 + ["11:07"],
+        "ide": ["10:00"] * 3 + ["10:07", "10:37", "11:07"],
+        "shop": ["10:00"] * 2 + ["10:02", "10:07", "10:37", "11:07"],
+    }
+
+
 @pytest.mark.parametrize("timeout", [*TIMEOUTS, timedelta(seconds=1799, microseconds=999_999)], ids=str)
 def test_random_sets_agree_with_the_reference(spark: SparkSession, timeout: timedelta) -> None:
     """Hundreds of dense random sets, packed into one Spark job, have the sessions of the reference."""
+    others = TIMEOUTS_BY_PRODUCT[2]
     deliveries = {
-        f"h{seed}": [row._replace(user_id=f"h{seed}") for row in random_events(Random(seed), timeout)]  # noqa: S311
+        f"h{seed}": [
+            row._replace(user_id=f"h{seed}")
+            for row in random_events(Random(seed), timeout, timeouts=others)  # noqa: S311
+        ]
         for seed in range(200)
     }
-    rule = SessionRule(timeout, frozenset("ab"))
-    expected = [row for rows in deliveries.values() for row in expected_table({day(9): rows}, timeout, frozenset("ab"))]
+    actions = frozenset("ab")
+    rule = SessionRule(timeout, actions, others)
+    tables = [expected_table({day(9): rows}, timeout, actions, others) for rows in deliveries.values()]
+    expected = [row for table in tables for row in table]
     rows = [(row, day(9)) for events in deliveries.values() for row in events]
     assert session_rows(all_sessions(frame(spark, rows), rule)) == sorted(expected)
 

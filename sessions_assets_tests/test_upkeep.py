@@ -159,6 +159,9 @@ def test_rebuild_applies_another_rule_in_one_commit(lake: Lake, landing: Path) -
     assert apply(lake.spark, lake, [day(1)], shorter).rows == {"inserted": 0, "changed": 0, "removed": 0}
     with pytest.raises(LakeError, match="-j rebuild_sessions"):
         apply(lake.spark, lake, [day(1)], RULE)
+    by_product = SessionRule(timeout=timedelta(seconds=60), timeouts={"II": timedelta(seconds=61)})
+    with pytest.raises(LakeError, match=r'ByProduct=\{\}, this run asks for .*ByProduct=\{"II": 61000000\}'):
+        apply(lake.spark, lake, [day(1)], by_product)
 
 
 def test_rebuild_without_a_table_is_refused(lake: Lake) -> None:

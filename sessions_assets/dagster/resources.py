@@ -107,6 +107,9 @@ class SessionRuleResource(ConfigurableResource[SessionRule]):
     timeout_microseconds: int = Field(
         description="session timeout T: actions further apart belong to different sessions"
     )
+    timeout_microseconds_by_product: dict[str, int] = Field(
+        default={}, description="timeout of the products that have another one than T"
+    )
     user_actions: list[str] | None = Field(description="ids of user actions; null: every event is one")
     lateness_days: int = Field(description="lateness N: how many days after its date an event may arrive")
 
@@ -114,7 +117,12 @@ class SessionRuleResource(ConfigurableResource[SessionRule]):
     def rule(self) -> SessionRule:
         """Return the rule that every session follows."""
         actions = None if self.user_actions is None else frozenset(self.user_actions)
-        return SessionRule(timedelta(microseconds=self.timeout_microseconds), actions)
+        others = self.timeout_microseconds_by_product.items()
+        return SessionRule(
+            timedelta(microseconds=self.timeout_microseconds),
+            actions,
+            {product: timedelta(microseconds=timeout) for product, timeout in others},
+        )
 
 
 def build_resources(settings: Settings) -> dict[str, ConfigurableResource[Any]]:
@@ -139,6 +147,9 @@ def build_resources(settings: Settings) -> dict[str, ConfigurableResource[Any]]:
         ),
         "session_rule": SessionRuleResource(
             timeout_microseconds=settings.timeout // timedelta(microseconds=1),
+            timeout_microseconds_by_product={
+                product: timeout // timedelta(microseconds=1) for product, timeout in settings.timeouts.items()
+            },
             user_actions=None if settings.user_actions is None else sorted(settings.user_actions),
             lateness_days=settings.lateness_days,
         ),

@@ -81,11 +81,10 @@ def check_rule(sessions: Snapshot, rule: SessionRule) -> None:
     Raises:
         LakeError: it was built under another one.
     """
-    stored = sessions.properties()
-    differing = {name: value for name, value in rule.as_properties().items() if stored.get(name) != value}
-    if differing:
-        built_with = ", ".join(f"{name}={stored.get(name)}" for name in differing)
-        asked_for = ", ".join(f"{name}={value}" for name, value in differing.items())
+    if differing := rule.differing_properties(sessions.properties()):
+        wanted = rule.as_properties()
+        built_with = ", ".join(f"{name}={value}" for name, value in differing.items())
+        asked_for = ", ".join(f"{name}={wanted[name]}" for name in differing)
         raise LakeError(
             f"{sessions.address} was built with {built_with}, this run asks for {asked_for}: go back to the old "
             "rule, or rebuild the table under this one: "

@@ -112,7 +112,7 @@ def _changed_rows(spark: SparkSession, plan: ApplyPlan, batch: Batch, stored: Se
     # A key that is both late and in time counts twice: the number only chooses a way.
     if sum(part.keys for part in measured) < _BROADCAST_KEYS:
         since = F.broadcast(since)
-    first = min(part.first for part in measured) - plan.rule.timeout
+    first = min(part.first for part in measured) - plan.rule.longest_timeout
     return changes(incoming, ods.rows_in_reach(spark, plan.ods, first.date()), since, days, plan.rule)
 
 

@@ -106,7 +106,7 @@ def _first_date(sessions: Snapshot, raw_events: Snapshot, days: Sequence[date], 
         sessions.least_timestamp("first_updated_at", days),
     )
     known = [bound for bound in bounds if bound is not None]
-    return (min(known) - rule.timeout).date() if known else date.min
+    return (min(known) - rule.longest_timeout).date() if known else date.min
 
 
 def _count(judged: DataFrame, inspections: Mapping[Any, Inspection]) -> int:

@@ -68,7 +68,7 @@ def changes(
 def _stored_context(stored: DataFrame, since: DataFrame, days: Sequence[date], rule: SessionRule) -> DataFrame:
     is_seed = F.col("timestamp") < F.col("since")
     can_change = F.col("timestamp") >= F.col("since")
-    seeds_a_session = F.col("is_user_action") & (microseconds_between("timestamp", "since") <= rule.microseconds)
+    seeds_a_session = F.col("is_user_action") & (microseconds_between("timestamp", "since") <= rule.microseconds())
     # A day that is applied again holds only what is in its batch now; any other day still holds what it brought.
     # As an array: Spark writes a single date into the code that it generates, and would compile that again each day.
     is_of_days = F.array_contains(F.array(*map(F.lit, days)), F.col("first_updated_at"))

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from pyspark.sql.window import WindowSpec
 
 from sessions_assets.rule.events import KEY_COLUMNS
+from sessions_assets.rule.session_rule import SessionRule
 
 # Of the escapes and the start of an id that is written as R9 says.
 _WRONG_ESCAPE = "%(?!2[35])"
@@ -55,9 +56,17 @@ def _repeats(neighbour: Callable[[str], Column]) -> Column:
     return same[0] & same[1]
 
 
-def is_within(timeout: timedelta, earlier: str, later: str) -> Column:
-    """Return whether a time is at most one timeout after another, to the microsecond (R3, R6)."""
-    return F.unix_micros(earlier) + F.lit(timeout // timedelta(microseconds=1)) >= F.unix_micros(later)
+def timeout_of(rule: SessionRule) -> Column:
+    """Return the timeout of the row's product in microseconds (R27)."""
+    found = F.lit(rule.timeout // timedelta(microseconds=1))
+    for product, timeout in rule.timeouts.items():
+        found = F.when(F.col("product_code") == product, timeout // timedelta(microseconds=1)).otherwise(found)
+    return found
+
+
+def is_within(timeout: Column, earlier: str, later: str) -> Column:
+    """Return whether a time is at most one timeout, in microseconds, after another (R3, R6)."""
+    return F.unix_micros(earlier) + timeout >= F.unix_micros(later)
 
 
 def lacks_text(column: str) -> Column:

@@ -145,10 +145,11 @@ def with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
     """
     action_time = F.when(F.col("is_user_action") & F.col("is_held"), F.col("timestamp"))
     gap = microseconds_between("previous_action", "timestamp")
-    starts_session = action_time.isNotNull() & (gap.isNull() | (gap > rule.microseconds))
+    timeout = rule.microseconds()
+    starts_session = action_time.isNotNull() & (gap.isNull() | (gap > timeout))
     start = F.when(F.col("is_seed"), F.col("stored_session_start")).when(starts_session, F.col("timestamp"))
     # An action is always in a session.
-    is_inside_session = action_time.isNotNull() | (gap <= rule.microseconds)
+    is_inside_session = action_time.isNotNull() | (gap <= timeout)
     return events.withColumns(
         {
             # Starts grow with time, so the greatest is the latest; one at the same instant counts (R5).

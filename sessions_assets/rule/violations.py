@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
-from sessions_assets.rule.neighbours import has_other_id, is_within, lacks_text, neighbour_columns
+from sessions_assets.rule.neighbours import has_other_id, is_within, lacks_text, neighbour_columns, timeout_of
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import previous_action, with_session_start
 
@@ -71,7 +71,7 @@ def violations(
         `VIOLATIONS` a BOOLEAN column, true where the row breaks it.
     """
     is_known = F.coalesce(F.col("timestamp") >= F.col("since"), F.lit(False))
-    is_seed = F.col("is_user_action") & is_within(rule.timeout, "timestamp", "since")
+    is_seed = F.col("is_user_action") & is_within(timeout_of(rule), "timestamp", "since")
     # A row that a day brought must be in its batch: it is judged whatever its date.
     is_brought = F.col("first_updated_at").isin(*days) if days else F.lit(False)
     reached = stored.join(since, [*KEY_COLUMNS], "left").where(is_known | is_seed | is_brought)
@@ -114,7 +114,7 @@ def _stored(rows: DataFrame, rule: SessionRule) -> DataFrame:
         F.lit(True).alias("is_stored"),
         "is_known",
         "is_seed",
-        (F.col("since").cast("timestamp") - F.lit(rule.timeout)).alias("read_from"),
+        F.timestamp_micros(F.unix_micros(F.col("since").cast("timestamp")) - timeout_of(rule)).alias("read_from"),
     )
 
 
@@ -159,7 +159,7 @@ def _of_the_row() -> dict[str, Column]:
 
 def _of_its_session(rule: SessionRule) -> dict[str, Column]:
     session, is_action = F.col("stored_session_start"), F.col("stored_is_user_action")
-    follows = F.coalesce(is_within(rule.timeout, "action.timestamp", "timestamp"), F.lit(False))
+    follows = F.coalesce(is_within(timeout_of(rule), "action.timestamp", "timestamp"), F.lit(False))
     is_other_session = ~session.eqNullSafe(F.col("action.session"))
     # The rows of a session that began before `read_from` were not all read: then the action before decides.
     is_start_read = F.isnull("read_from") | (session >= F.col("read_from")) | (is_action & ~follows)
