@@ -208,7 +208,7 @@ def compact_sessions() -> None:
 
 
 @dg.job(
-    description="Rebuilds ods_sessions from its own events. Run it once after changing the timeout or the user actions."
+    description="Rebuilds ods_sessions from its own events. Run it once after changing a timeout or the user actions."
 )
 def rebuild_sessions() -> None:
     """Run the one step."""

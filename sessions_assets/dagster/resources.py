@@ -102,7 +102,7 @@ class LandingResource(StoredResource):
 
 
 class SessionRuleResource(ConfigurableResource[SessionRule]):
-    """The settings of the rule: timeout, user actions and lateness."""
+    """The settings of the rule: timeouts, user actions and lateness."""
 
     timeout_microseconds: int = Field(
         description="session timeout T: actions further apart belong to different sessions"

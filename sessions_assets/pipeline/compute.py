@@ -41,7 +41,7 @@ class ApplyPlan:
         pending: those of them that ods_sessions does not hold yet; the others are only counted.
         raw: raw_events; None if there is no table.
         ods: ods_sessions; None if there is no table yet.
-        rule: timeout and user actions, those that ods_sessions was built with.
+        rule: timeouts and user actions, those that ods_sessions was built with.
         entries: what the ledger knows of the pending days; empty in a preview.
     """
 

@@ -53,7 +53,7 @@ def changes(
         stored: stored rows, `SESSION_COLUMNS` and `row_address`; those before the earliest `since` - T may be left out.
         since: the result of `earliest_changes`.
         days: the arrival days that are applied.
-        rule: timeout and user actions, those the stored rows were computed with.
+        rule: timeouts and user actions, those the stored rows were computed with.
 
     Returns:
         `SESSION_COLUMNS`, `change` (inserted, changed or removed), `row_address`, `stored_session_start` and

@@ -61,7 +61,7 @@ def all_sessions(events: DataFrame, rule: SessionRule) -> DataFrame:
 
     Args:
         events: the four event columns and DATE `_updated_at`; repeats allowed.
-        rule: timeout and user actions.
+        rule: timeouts and user actions.
 
     Returns:
         One row per distinct event (R1) with `SESSION_COLUMNS`.
@@ -141,7 +141,7 @@ def with_session_start(events: DataFrame, rule: SessionRule) -> DataFrame:
 
     Args:
         events: rows of the timeline with `previous_action` and `is_held`, false if no batch holds the event any more.
-        rule: timeout and user actions.
+        rule: timeouts and user actions.
     """
     action_time = F.when(F.col("is_user_action") & F.col("is_held"), F.col("timestamp"))
     gap = microseconds_between("previous_action", "timestamp")

@@ -63,7 +63,7 @@ def violations(
         batch: accepted rows of the days, with `_updated_at`.
         since: of each key the time from which it is judged, the result of `earliest_changes` for the batch.
         days: the arrival days of the batch; it must hold every stored row that one of them was the first to bring.
-        rule: timeout and user actions.
+        rule: timeouts and user actions.
 
     Returns:
         The rows that were judged: `ROW_COLUMNS`; BOOLEAN `is_stored`; BOOLEAN `is_known`, false if the rows before
