@@ -36,7 +36,7 @@ def test_a_comment_a_docstring_and_a_line_break_change_nothing(package: Path) ->
 @pytest.mark.parametrize(
     ("module", "old", "new"),
     [
-        ("rule/sessions.py", "gap > rule.microseconds", "gap >= rule.microseconds"),
+        ("rule/sessions.py", "gap > timeout", "gap >= timeout"),
         ("rule/session_rule.py", "timedelta(microseconds=1)", "timedelta(microseconds=2)"),
         ("rule/events.py", "LATENESS_DAYS = 5", "LATENESS_DAYS = 6"),
         ("rule/changes.py", "can_change | seeds_a_session", "can_change"),
@@ -45,7 +45,7 @@ def test_a_comment_a_docstring_and_a_line_break_change_nothing(package: Path) ->
         ("landing/parquet_files.py", '"MILLIS": 1000', '"MILLIS": 100'),
         ("lake/ods.py", 'F.col("pdate") >= first', 'F.col("pdate") > first'),
         ("lake/spark.py", '"spark.sql.session.timeZone": "UTC"', '"spark.sql.session.timeZone": "CET"'),
-        ("pipeline/compute.py", " - plan.rule.timeout", ""),
+        ("pipeline/compute.py", " - plan.rule.longest_timeout", ""),
         ("pipeline/apply.py", "stored[day] != entry.rows_accepted", "stored[day] == entry.rows_accepted"),
         ("pipeline/land.py", "is_new = not any(", "is_new = any("),
     ],
