@@ -122,6 +122,7 @@ FOUND: dict[str, tuple[str, bytes, list[tuple[str | None, str | None]] | str]] =
     "two byte order marks": (".jsonl", f"\ufeff\ufeff{TEXT}\n".encode(), [("7", None)]),
     "lines that end in CR": (".jsonl", f"{TEXT}\r{TEXT}\r".encode(), [("7", None), ("7", None)]),
     "a gzip file of nothing": (".jsonl.gz", gzip.compress(b""), []),
+    "a byte order mark alone, and zero bytes behind it": (".jsonl.gz", gzip.compress(b"\xef\xbb\xbf") + bytes(64), []),
     "zero bytes behind gzip data": (
         ".jsonl.gz",
         gzip.compress(f"{TEXT}\n{TEXT}".encode()) + bytes(10),

@@ -13,6 +13,7 @@ from typing import IO
 _LENGTH_AND_CHECKSUM = 8
 _NO_DATA = (b"\x03\x00", b"\xff\xff")
 _PART = 1 << 20
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def is_padded(stream: IO[bytes]) -> bool:
@@ -34,5 +35,5 @@ def is_padded(stream: IO[bytes]) -> bool:
 
 
 def lines(content: bytes, ends: str) -> list[bytes]:
-    """Return the lines of a padded file, without their ends: a pattern."""
-    return re.split(ends.encode(), gzip.decompress(content))
+    """Return the lines of a padded file, without their ends: a pattern. Spark omits the mark before the first, too."""
+    return re.split(ends.encode(), gzip.decompress(content).removeprefix(_BYTE_ORDER_MARK))
