@@ -80,6 +80,7 @@ def test_odd_files_are_of_all_kinds() -> None:
 TEXT = json.dumps({"user_id": "7", "event_id": "a", "product_code": "I", "timestamp": MOMENT})
 WITH_OBJECT = TEXT.replace('"I"', '{"a": 1, "a": 2}')
 WITH_MARK = TEXT.replace('"7"', r'"\u00017"').replace("}", ', "n": 2.50}')
+DEEP = '{"a":' * 990 + "1" + "}" * 990
 DAMAGED = gzip.compress(f"{TEXT}\n".encode() * 50_000)[:-8] + b"damaged!"
 
 
@@ -97,6 +98,11 @@ FOUND: dict[str, tuple[str, bytes, list[tuple[str | None, str | None]] | str]] =
     "as id an object that has a name twice": (
         ".jsonl",
         f"{TEXT}\n{WITH_OBJECT}\n".encode(),
+        [("7", None), ("7", "unparsable_row")],
+    ),
+    "as id an object as deep as the parser reads": (
+        ".jsonl",
+        f"{TEXT}\n{TEXT.replace(chr(34) + 'I' + chr(34), DEEP)}\n".encode(),
         [("7", None), ("7", "unparsable_row")],
     ),
     "numbers of other spellings behind a blank and a colon": (

@@ -43,6 +43,8 @@ _LONE_SURROGATE = (
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
+# A text with more opening brackets that begins like an object or a list is taken for one.
+_DEEPEST = 100
 # Columns that are text or a number, but not an object, a list, true or false.
 _ID_COLUMNS = tuple(column for column in IDENTITY_COLUMNS if column != "timestamp")
 
@@ -148,6 +150,9 @@ def _is_broken() -> Column:
             & F.schema_of_variant(entry["value"]).rlike("^(?:OBJECT|ARRAY|BOOLEAN)")
         ),
     )
+    # Spark asks for the type of a deeper one until its stack is full, and the process ends.
+    is_deep = reduce(Column.__or__, [F.length(F.regexp_replace(i, r"[^\[{]", "")) > _DEEPEST for i in ids])
+    is_other = F.when(is_deep, F.lit(True)).otherwise(is_other)  # noqa: FBT003
     is_repeated = F.when(~F.col("is_plain"), has_twice | F.coalesce(_is_ambiguous(), F.lit(False)))  # noqa: FBT003
     odd = [F.coalesce(is_odd, F.lit(False)) for is_odd in (is_repeated, F.when(seems_other, is_other))]  # noqa: FBT003
     return F.col("row").isNull() | ~is_one | reduce(Column.__or__, odd)
