@@ -311,7 +311,7 @@ def parsed_json(text: str) -> object:
 
 def _expected_json(content: bytes) -> Expected:
     lines = _texts_of(content)
-    if not any(line.decode("utf-8", "replace").strip("\ufeff").strip() for line in lines):
+    if not any(line.decode("utf-8", "replace").lstrip("\ufeff").strip() for line in lines):
         return Expected([UNKNOWN] * len(lines), may_be_refused=False)
     rows = [_json_row(line) for line in lines]
     names, surely = (
