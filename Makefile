@@ -47,7 +47,7 @@ demo: setup $(POOL) ## the sample batches through both assets, with the numbers
 ui: setup $(POOL) ## the Dagster UI at 127.0.0.1:3000 (UI_PORT=...)
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
-test: setup-dev ## the tests that need no server: five minutes
+test: setup-dev ## the tests that need no server: minutes
 	$(BIN)/python -m pytest -m 'not long and not stack' --durations=10
 
 test-fast: setup-dev ## those of them that need no Spark: seconds

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 @contextmanager
-def answering(answer: Callable[[str], tuple[int, str]], port: int = 0, after: float = 0) -> Iterator[str]:
+def answering(answer: Callable[[str], tuple[int, str]], after: float = 0) -> Iterator[str]:
     """Serve status and XML for the path of each question, from some seconds on; yield the endpoint."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -28,7 +28,7 @@ def answering(answer: Callable[[str], tuple[int, str]], port: int = 0, after: fl
         server.server_activate()
         server.serve_forever(poll_interval=0.05)
 
-    server = HTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False)
+    server = HTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
     server.server_bind()
     thread = threading.Thread(target=serve)
     thread.start()

@@ -334,8 +334,9 @@ def _json_names(line: bytes, *, strict: bool = False) -> list[str]:
     return [name for name, _ in row] if isinstance(row, Pairs) else []
 
 
-# A parser has limits: of depth, of digits.
+# Before some numbers the reader puts a letter, of all that are written like this at most.
 _OTHER_NUMBER = re.compile(r"[:\[,]\s*-?(?:[0-9]+[.eE]|0)")
+# A parser has limits: of depth, of digits.
 _LONG_NUMBER = re.compile("[0-9]{900}")
 
 

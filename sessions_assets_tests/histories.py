@@ -20,7 +20,7 @@ MICROSECOND = timedelta(microseconds=1)
 # The default; two with which a chain of a dozen actions is longer than the lateness window; one longer than a day.
 TIMEOUTS = (timedelta(seconds=300), timedelta(hours=6), timedelta(hours=13), timedelta(hours=30))
 
-# Products with another timeout: none; one of each product that the events have, shorter and longer than the default.
+# Products with another timeout: none; one of the two that the events have; both; one, and one that no event has.
 NONE: Timeouts = {}
 TIMEOUTS_BY_PRODUCT: tuple[Timeouts, ...] = (
     NONE,

@@ -4,11 +4,11 @@ It updates the table from what a batch changes (R14), as the Spark code does wit
 of histories of deliveries are compared with the reference within seconds.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from sessions_assets_tests.reference import Event
+from sessions_assets_tests.reference import Event, Timeouts
 
 Key = tuple[str, str]
 
@@ -38,7 +38,7 @@ class IncrementalModel:
         timeout: timedelta,
         user_actions: frozenset[str] | None,
         retention: timedelta = timedelta.max,
-        timeouts: Mapping[str, timedelta] | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self.timeout = timeout
         self.timeouts = dict(timeouts or {})

@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from sessions_assets.lake import lake, raw
+from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.spark import create, read
 from sessions_assets.lake.tables import Table
 from sessions_assets.storage import LOCAL, Storage
@@ -36,7 +37,7 @@ class Lake(lake.Lake):
             version: of the commit.
         """
         text = f"SELECT {columns} FROM stored WHERE {where}"  # noqa: S608
-        return [tuple(map(_naive, row)) for row in self.snapshot(table, version).query(text)]
+        return naive_rows(self.snapshot(table, version), text)
 
     def version(self, table: Table) -> int:
         """Return the version of a table."""
@@ -67,6 +68,11 @@ class Lake(lake.Lake):
     def delete_days(self, table: Table, days: Collection[date]) -> None:
         """Delete arrival days of a raw table."""
         raw.delete_days(self.spark, self.snapshot(table), days)
+
+
+def naive_rows(snapshot: Snapshot, text: str) -> list[tuple[Any, ...]]:
+    """Run SQL on a snapshot; naive times mean UTC."""
+    return [tuple(map(_naive, row)) for row in snapshot.query(text)]
 
 
 def _naive(value: Any) -> Any:  # noqa: ANN401 - a value of any column

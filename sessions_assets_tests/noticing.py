@@ -3,6 +3,7 @@
 Each function runs the real code, as it is at that time, and returns what comes out wrong: nothing for the real rule.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -73,20 +74,20 @@ def histories(spark: SparkSession, folder: Path) -> list[str]:
 
 def long_session(spark: SparkSession, folder: Path) -> list[str]:
     """Return whether a session is lost whose last action is a whole T back."""
-    try:
-        test_incremental.test_session_longer_than_the_window_keeps_its_id(Lake(spark, str(folder / "lake")), folder)
-    except AssertionError:
-        return ["session longer than the window keeps its id"]
-    return []
+    return _broken(test_incremental.test_session_longer_than_the_window_keeps_its_id, spark, folder)
 
 
 def longer_timeout(spark: SparkSession, folder: Path) -> list[str]:
     """Return whether a session is lost whose last action is a whole T of its product back, and no default T."""
-    lake = Lake(spark, str(folder / "lake"))
+    return _broken(test_incremental.test_a_product_with_a_longer_timeout_keeps_its_session, spark, folder)
+
+
+def _broken(test: Callable[[Lake, Path], None], spark: SparkSession, folder: Path) -> list[str]:
+    """Return the name of a test if it fails in a new lake."""
     try:
-        test_incremental.test_a_product_with_a_longer_timeout_keeps_its_session(lake, folder)
+        test(Lake(spark, str(folder / "lake")), folder)
     except AssertionError:
-        return ["a product with a longer timeout keeps its session"]
+        return [test.__name__]
     return []
 
 

@@ -105,6 +105,11 @@ FOUND: dict[str, tuple[str, bytes, list[tuple[str | None, str | None]] | str]] =
         f"{TEXT}\n{TEXT.replace(chr(34) + 'I' + chr(34), DEEP)}\n".encode(),
         [("7", None), ("7", "unparsable_row")],
     ),
+    "as id a text that looks as deep": (
+        ".jsonl",
+        f"{TEXT}\n{TEXT.replace('I', '[' * 101)}\n{TEXT.replace('I', '[' * 100)}\n".encode(),
+        [("7", None), ("7", "unparsable_row"), ("7", None)],
+    ),
     "numbers of other spellings behind a blank and a colon": (
         ".jsonl",
         TEXT.replace('"user_id": "7"', '"user_id" : 1741600800.50').encode(),

@@ -4,13 +4,15 @@ The tests are chapters of one story on one stack, in their order: each run costs
 """
 
 import re
-from datetime import date, datetime, timedelta
-from pathlib import Path
+from datetime import date, timedelta
 
 import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets_tests.deployment import FIRST
+from sessions_assets_tests.lakes import naive_rows
 from sessions_assets_tests.operators import wait_for
 from sessions_assets_tests.reference import Event, Row, expected_table
 from sessions_assets_tests.stack import Stack
@@ -21,28 +23,18 @@ DAYS = [FIRST + timedelta(days=number) for number in range(5)]
 NAMES = ("2025-03-10.csv", "2025-03-11.csv.gz", "2025-03-12.csv", "2025-03-13.jsonl", "2025-03-14.parquet")
 
 
-def query(table: Path, text: str) -> list[tuple[object, ...]]:
-    """Read a table without a JVM; times are naive and mean UTC."""
-    found = QueryBuilder().register("found", DeltaTable(str(table))).execute(text).read_all()
-    columns = [[_naive(value) for value in found.column(name).to_pylist()] for name in found.column_names]
-    return list(zip(*columns, strict=True))
-
-
-def _naive(value: object) -> object:
-    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
-
-
 def stored(stack: Stack) -> list[Row]:
-    return sorted(Row(*values) for values in query(stack.lake / "ods_sessions", "SELECT * FROM found"))  # type: ignore[arg-type]
+    sessions = Lake(str(stack.lake)).snapshot(ODS_SESSIONS)
+    return sorted(Row(*values) for values in naive_rows(sessions, "SELECT * FROM stored"))
 
 
 def expected(stack: Stack) -> list[Row]:
     """Return the table that the rule makes of all accepted rows of raw_events (R18)."""
     by_key: dict[tuple[str, str], dict[date, list[Event]]] = {}
-    accepted = "SELECT user_id, event_id, product_code, timestamp, _updated_at FROM found"
-    for *event, arrival in query(stack.lake / "raw_events", accepted):
-        row = Event(*event)  # type: ignore[arg-type]
-        by_key.setdefault((row.user_id, row.product_code), {}).setdefault(arrival, []).append(row)  # type: ignore[call-overload]
+    accepted = "SELECT user_id, event_id, product_code, timestamp, _updated_at FROM stored"
+    for *event, arrival in naive_rows(Lake(str(stack.lake)).snapshot(RAW_EVENTS), accepted):
+        row = Event(*event)
+        by_key.setdefault((row.user_id, row.product_code), {}).setdefault(arrival, []).append(row)
     return sorted(
         row for held in by_key.values() for row in expected_table(held, timedelta(seconds=300), frozenset("abc"))
     )
