@@ -15,6 +15,7 @@ from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import maintain
 from sessions_assets.pipeline.apply import apply
+from sessions_assets.pipeline.inspections import inspect
 from sessions_assets.pipeline.land import land
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
@@ -68,6 +69,17 @@ def test_raw_days_behind_the_retention_expire_and_are_refused(lake: Lake, landin
     raw_version = lake.version(RAW_EVENTS)
     assert maintain.expire(lake.spark, lake) == []
     assert lake.version(RAW_EVENTS) == raw_version
+
+
+def test_a_day_that_has_expired_or_is_empty_can_be_judged(lake: Lake, landing: Path) -> None:
+    """Days of which no table tells a time: nothing is judged, and nothing is wrong."""
+    run(lake, landing, {0: [], 20: []})
+    assert maintain.expire(lake.spark, lake) == []
+    lake.ledger.expire(maintain.RETENTION)
+
+    found = inspect(lake.spark, lake, [day(0), day(20)], RULE)
+
+    assert [(inspection.rows_judged, inspection.broken) for inspection in found.values()] == [(0, {}), (0, {})]
 
 
 @pytest.mark.long

@@ -64,7 +64,8 @@ def inspect(spark: SparkSession, lake: Lake, days: Sequence[date], rule: Session
     if expired:
         brought = stored.where(F.col("first_updated_at").isin(*expired))
         touched = touched.unionByName(brought.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias("day")))
-    in_reach = stored.where(F.col("pdate") >= _first_date(sessions, raw_events, days, rule))
+    first = _first_date(sessions, raw_events, days, rule)
+    in_reach = stored.where(F.col("pdate") >= first) if first else stored
     judged = violations(in_reach, batch, earliest_changes(touched), kept, rule)
     inspections = {day: Inspection() for day in days}
     with phase("inspect") as note:
@@ -99,14 +100,17 @@ def inspect_all(spark: SparkSession, lake: Lake, rule: SessionRule) -> Inspectio
     return whole
 
 
-def _first_date(sessions: Snapshot, raw_events: Snapshot, days: Sequence[date], rule: SessionRule) -> date:
-    """Return an event date before which the days can have changed nothing, by the statistics of the files."""
+def _first_date(sessions: Snapshot, raw_events: Snapshot, days: Sequence[date], rule: SessionRule) -> date | None:
+    """Return an event date before which the days can have changed nothing, by the statistics of the files.
+
+    None: they tell of none, as those of days without a row.
+    """
     bounds = (
         raw_events.least_timestamp(ARRIVAL_DAY, days),
         sessions.least_timestamp("first_updated_at", days),
     )
     known = [bound for bound in bounds if bound is not None]
-    return (min(known) - rule.longest_timeout).date() if known else date.min
+    return (min(known) - rule.longest_timeout).date() if known else None
 
 
 def _count(judged: DataFrame, inspections: Mapping[Any, Inspection]) -> int:
