@@ -9,6 +9,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from benchmarks.lakes import RULE, session
 from benchmarks.meters import Measured, measured, measured_on
+from sessions_assets.rule.session_rule import SESSION_COLUMNS
 from sessions_assets.rule.sessions import all_sessions
 
 _TIMEOUT_MICROSECONDS = RULE.timeout // timedelta(microseconds=1)
@@ -105,7 +106,7 @@ def by_spark(folder: Path, output: Path) -> Measured:
     events = spark.read.parquet(f"{folder}/landing").withColumn("_updated_at", day)
 
     def write() -> None:
-        all_sessions(events, RULE).write.format("delta").mode("overwrite").save(str(output))
+        all_sessions(events, RULE).select(*SESSION_COLUMNS).write.format("delta").mode("overwrite").save(str(output))
 
     write()
     return measured_on(spark, write)

@@ -15,10 +15,13 @@ from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 from sessions_assets.lake.lake import ROWS, WAYS_TO_COMMIT
 from sessions_assets.lake.spark import DRIVER_MEMORY
-from sessions_assets.rule.events import LATENESS_DAYS
+from sessions_assets.lake.tables import ODS_SESSIONS
+from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
+from sessions_assets.rule.input_format import TEXT, TIMESTAMP_UNITS, UTC, InputFormat
 from sessions_assets.rule.session_rule import SESSION_TIMEOUT, USER_ACTIONS
 from sessions_assets.storage import DEFAULT_REGION
 
@@ -36,11 +39,16 @@ class Settings:
     Attributes:
         landing: SESSIONS_LANDING, folder or address of the batches.
         lake: SESSIONS_LAKE, folder or address of the Delta tables.
+        columns: SESSIONS_COLUMNS, names of delivered columns, by column of an event.
+        constants: SESSIONS_COLUMNS too, texts in quotes: each row has them, by column of an event.
         csv_separator: SESSIONS_CSV_SEPARATOR, between the fields of a CSV file.
+        timestamp_unit: SESSIONS_TIMESTAMP_UNIT, of timestamps: text, or a number of s, ms, us or ns since 1970.
+        time_zone: SESSIONS_TIME_ZONE, of times without an offset.
         first_day: SESSIONS_FIRST_DAY, first arrival day.
         timeout: SESSIONS_TIMEOUT_SECONDS, T.
         timeouts: SESSIONS_TIMEOUTS, T of the products that have another one, as JSON: {"IDE": 1800}.
         user_actions: SESSIONS_USER_ACTIONS, event ids separated by commas; None for `*`, every event.
+        carry: SESSIONS_CARRY, names of attributes separated by commas: ods_sessions has them as columns.
         lateness_days: SESSIONS_LATENESS_DAYS, N.
         quarantine_warn_share: SESSIONS_QUARANTINE_WARN_SHARE, share of a batch; a check warns if more rows are refused.
         late_warn_share: SESSIONS_LATE_WARN_SHARE, share of the accepted rows; a check warns if more of them are late.
@@ -54,11 +62,16 @@ class Settings:
 
     landing: str = "batches"
     lake: str = "lake"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
     csv_separator: str = ","
+    timestamp_unit: str = TEXT
+    time_zone: str = UTC
     first_day: date = FIRST_SAMPLE_DAY
     timeout: timedelta = SESSION_TIMEOUT
     timeouts: Mapping[str, timedelta] = field(default_factory=dict)
     user_actions: frozenset[str] | None = USER_ACTIONS
+    carry: tuple[str, ...] = ()
     lateness_days: int = LATENESS_DAYS
     quarantine_warn_share: float = 0.05
     late_warn_share: float = 0.2
@@ -79,11 +92,16 @@ class Settings:
         parsers: dict[str, tuple[str, Callable[[str], Any]]] = {
             "landing": ("SESSIONS_LANDING", _folder),
             "lake": ("SESSIONS_LAKE", _folder),
+            "columns": ("SESSIONS_COLUMNS", _names),
+            "constants": ("SESSIONS_COLUMNS", _constants),
             "csv_separator": ("SESSIONS_CSV_SEPARATOR", _separator),
+            "timestamp_unit": ("SESSIONS_TIMESTAMP_UNIT", _unit),
+            "time_zone": ("SESSIONS_TIME_ZONE", _zone),
             "first_day": ("SESSIONS_FIRST_DAY", _day),
             "timeout": ("SESSIONS_TIMEOUT_SECONDS", _seconds),
             "timeouts": ("SESSIONS_TIMEOUTS", _seconds_by_product),
             "user_actions": ("SESSIONS_USER_ACTIONS", _actions),
+            "carry": ("SESSIONS_CARRY", _attributes),
             "lateness_days": ("SESSIONS_LATENESS_DAYS", _whole_days),
             "quarantine_warn_share": ("SESSIONS_QUARANTINE_WARN_SHARE", _share),
             "late_warn_share": ("SESSIONS_LATE_WARN_SHARE", _share),
@@ -102,6 +120,11 @@ class Settings:
                 except ValueError as error:
                     raise SettingsError(f"{variable}={text!r}: expected {error}") from error
         return cls(**values)
+
+    @property
+    def input_format(self) -> InputFormat:
+        """Return how the source delivers events."""
+        return InputFormat(self.columns, self.constants, self.csv_separator, self.timestamp_unit, self.time_zone)
 
 
 @contextmanager
@@ -124,6 +147,8 @@ def utf8_names() -> Iterator[None]:
             environment["LC_ALL"] = usual
 
 
+# As in SQL: a name may be in double quotes, a text is in single ones, and a quote inside is doubled.
+_SOURCE = r"""\s*(\w+)\s*=\s*('(?:[^']|'')*'|"(?:[^"]|"")*"|[^,'"\s](?:[^,'"]*[^,'"\s])?)\s*"""
 _SEPARATORS = {",": ",", ";": ";", "|": "|", "\\t": "\t", "tab": "\t"}
 _LONGEST_TIMEOUT = 365 * 24 * 3600 * 1_000_000
 
@@ -142,6 +167,48 @@ def _folder(text: str) -> str:
         return str(Path(text).expanduser())
     except RuntimeError as error:
         raise ValueError("a folder of a user who has a home") from error
+
+
+def _names(text: str) -> dict[str, str]:
+    # What has its own name is not renamed.
+    return {
+        column: name for column, (name, is_constant) in _sources(text).items() if not is_constant and name != column
+    }
+
+
+def _constants(text: str) -> dict[str, str]:
+    return {column: value for column, (value, is_constant) in _sources(text).items() if is_constant}
+
+
+def _sources(text: str) -> dict[str, tuple[str, bool]]:
+    """Return for columns of an event a name or a constant, and whether it is a constant."""
+    expected = (
+        "columns with their names or constants, such as user_id=visitor,event_id=\"event type\",product_code='shop'"
+    )
+    if not re.fullmatch(rf"{_SOURCE}(?:,{_SOURCE})*", text):
+        raise ValueError(expected)
+    found: dict[str, tuple[str, bool]] = {}
+    for column, source in re.findall(_SOURCE, text):
+        quote = source[0] if source[0] in "'\"" else ""
+        value = source[1:-1].replace(quote * 2, quote) if quote else source
+        if column not in IDENTITY_COLUMNS or column in found or not value.strip():
+            raise ValueError(f"{expected}: each of {', '.join(IDENTITY_COLUMNS)} at most once, none of them blank")
+        found[column] = (value, quote == "'")
+    if found.get("timestamp", ("", False))[1]:
+        raise ValueError("the name of a column for timestamp: it can be no constant")
+    return found
+
+
+def _unit(text: str) -> str:
+    if text not in TIMESTAMP_UNITS:
+        raise ValueError(f"one of {' '.join(TIMESTAMP_UNITS)}")
+    return text
+
+
+def _zone(text: str) -> str:
+    if text not in available_timezones():
+        raise ValueError("the IANA name of a time zone such as Europe/Berlin")
+    return text
 
 
 def _separator(text: str) -> str:
@@ -192,6 +259,17 @@ def _actions(text: str) -> frozenset[str] | None:
     if "" in actions or ("*" in actions and len(actions) > 1):
         raise ValueError("event ids separated by commas, or * alone for every event")
     return None if actions == {"*"} else actions
+
+
+def _attributes(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",")]
+    columns = {column.name for column in ODS_SESSIONS.columns}
+    # Parquet and Delta have no such characters in a column's name, and tell no names apart by their case.
+    if any(not name or re.search(r"[ {}()\n\t=;]", name) for name in names):
+        raise ValueError("names of attributes separated by commas, without white space or one of {}()=;")
+    if twice := [n for n in names if n.lower() in columns or [other.lower() for other in names].count(n.lower()) > 1]:
+        raise ValueError(f"names that differ, in more than case, from each other and those of ods_sessions: {twice[0]}")
+    return tuple(names)
 
 
 def _whole_days(text: str) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import date, datetime, timedelta
 
 from sessions_assets_tests.incremental_model import IncrementalModel, Key, Stored
-from sessions_assets_tests.reference import Event
+from sessions_assets_tests.reference import Event, Values, ordered
 
 
 class GapOverAllEvents(IncrementalModel):
@@ -141,6 +141,46 @@ class ForgetsThatDaysExpired(IncrementalModel):
         return super().is_closed(day) and day not in self.raw
 
 
+class LastValues(IncrementalModel):
+    """Takes the greatest values of several rows (against R24)."""
+
+    def pick(self, rows: list[Values]) -> Values:
+        """Return the greatest."""
+        return max(rows, key=ordered, default=())
+
+
+class AnyValues(IncrementalModel):
+    """Takes the values of the first row as it was delivered (against R24)."""
+
+    def pick(self, rows: list[Values]) -> Values:
+        """Return the first."""
+        return rows[0] if rows else ()
+
+
+class NullFirst(IncrementalModel):
+    """Sorts a missing value before all others (against R24)."""
+
+    def pick(self, rows: list[Values]) -> Values:
+        """Return the least by another order."""
+        return min(rows, key=lambda values: [value or "" for value in values], default=())
+
+
+class ValuesStay(IncrementalModel):
+    """Keeps the values of a stored event, whichever day holds it first by now (against R24)."""
+
+    def values(self, event: Event, day: date, days: Collection[date]) -> Values:
+        """Return the stored values."""
+        return self.ods[event].values if event in self.ods else super().values(event, day, days)
+
+
+class ValuesAreNoChange(IncrementalModel):
+    """Writes no row of which only the values differ (against R19 and R24)."""
+
+    def differs(self, stored: Stored, fresh: Stored) -> bool:
+        """Compare what comes before the values."""
+        return stored[:2] != fresh[:2]
+
+
 class RewritesEverything(IncrementalModel):
     """Writes every row that it read, changed or not (against R19)."""
 
@@ -164,6 +204,11 @@ BROKEN_MODELS = (
     LatestArrivalWins,
     SinceOfTheBatchAlone,
     NullBlindGuard,
+    LastValues,
+    AnyValues,
+    NullFirst,
+    ValuesStay,
+    ValuesAreNoChange,
     RewritesEverything,
 )
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from sessions_assets_tests.reference import Event, Timeouts, refusal
+from sessions_assets_tests.reference import Event, Timeouts, Values, refusal, values_of, with_values
 
 LATENESS_DAYS = 5
 CALENDAR = tuple(date(2025, 3, 10) + timedelta(days=n) for n in range(9))
@@ -28,6 +28,9 @@ TIMEOUTS_BY_PRODUCT: tuple[Timeouts, ...] = (
     {"I": timedelta(seconds=60), "II": timedelta(hours=13)},
     {"I": timedelta(hours=31), "none of them": timedelta(days=40)},
 )
+
+# Of two carried attributes, so that one row may be less than another by the first, or by the second only.
+VALUES: tuple[Values, ...] = tuple((first, second) for first in (None, "m", "n") for second in ("y", None))
 
 Deliveries = dict[date, list[Event]]
 Rounds = list[Deliveries]
@@ -99,9 +102,9 @@ def random_batch(rng: Random, population: Iterable[Event], day: date, previous: 
         return []
     kept = [event for event in previous if rng.random() < 0.7]
     share = rng.choice((0.1, 0.3, 0.7))
-    added = [event for event in acceptable(population, day) if rng.random() < share]
+    added = [with_values(e, rng.choice(VALUES)) for e in acceptable(population, day) if rng.random() < share]
     batch = kept + added
-    batch += [event for event in batch if rng.random() < 0.1]
+    batch += [with_values(event, rng.choice(VALUES)) for event in batch if rng.random() < 0.1]
     rng.shuffle(batch)
     return batch
 
@@ -175,7 +178,7 @@ def with_user_prefix(rounds: Rounds, prefix: str) -> Rounds:
     """Return a history with other users, so that it can share a table with other histories (R7)."""
     return [
         {
-            day: [event._replace(user_id=f"{prefix}{event.user_id}") for event in events]
+            day: [with_values(e._replace(user_id=f"{prefix}{e.user_id}"), values_of(e)) for e in events]
             for day, events in deliveries.items()
         }
         for deliveries in rounds
@@ -215,6 +218,14 @@ def populations(draw: st.DrawFn, timeout: timedelta, timeouts: Timeouts = NONE) 
     return population
 
 
+def batches(population: Iterable[Event], day: date) -> st.SearchStrategy[list[Event]]:
+    """Draw a batch of this day: events that it may hold, with any values."""
+    if not (possible := acceptable(population, day)):
+        return st.just([])
+    rows = st.builds(with_values, st.sampled_from(possible), st.sampled_from(VALUES))
+    return st.lists(rows, max_size=8)
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     """Draw a history: landings and runs in any order, then runs that apply the pending days."""
@@ -232,8 +243,7 @@ def histories(draw: st.DrawFn) -> History:
             pending -= set(days)
         else:
             day = draw(st.sampled_from(CALENDAR))
-            possible = acceptable(population, day)
-            steps.append(Land(day, draw(st.lists(st.sampled_from(possible), max_size=8)) if possible else []))
+            steps.append(Land(day, draw(batches(population, day))))
             landed.add(day)
             pending.add(day)
     steps += [Apply((day,)) for day in draw(st.permutations(sorted(pending)))]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from sessions_assets_tests.reference import Event, Timeouts
+from sessions_assets_tests.reference import Event, Timeouts, Values, ordered, values_of
 
 Key = tuple[str, str]
 
@@ -18,6 +18,7 @@ class Stored(NamedTuple):
 
     first_updated_at: date
     session_start: datetime | None
+    values: Values = ()
 
 
 def key_of(event: Event) -> Key:
@@ -140,7 +141,8 @@ class IncrementalModel:
                 yield event, None
         seed = self.seed(key, since)
         for event, start in self.one_pass(seed, first_updated_at):
-            yield event, Stored(first_updated_at[event], start)
+            day = first_updated_at[event]
+            yield event, Stored(day, start, self.values(event, day, days))
 
     def context(self, key: Key, since: datetime, changed: list[Event]) -> list[Event]:  # noqa: ARG002 (an override uses it)
         """Return the stored events of a key from `since` on, whatever their date (R14)."""
@@ -162,6 +164,17 @@ class IncrementalModel:
         if event in self.ods and self.ods[event].first_updated_at not in days:
             found.append(self.ods[event].first_updated_at)
         return found
+
+    def values(self, event: Event, day: date, days: Collection[date]) -> Values:
+        """Return the carried values of an event: those of its first day, stored unless it is applied again (R24)."""
+        stored = self.ods.get(event)
+        if stored and stored.first_updated_at == day and day not in days:
+            return stored.values
+        return self.pick([values_of(row) for row in self.raw[day] if row == event])
+
+    def pick(self, rows: list[Values]) -> Values:
+        """Return the values of an event that a day holds in several rows: the least (R24)."""
+        return min(rows, key=ordered, default=())
 
     def one_pass(self, seed: Collection[Event], held: Collection[Event]) -> Iterator[tuple[Event, datetime | None]]:
         """Return each held event with its session start, in the order timestamp, action first, event_id (R2 to R5)."""

@@ -18,8 +18,8 @@ from pyspark.sql import SparkSession
 from sessions_assets.lake import commits
 from sessions_assets.landing import json_files, parquet_files
 from sessions_assets.pipeline import compute
-from sessions_assets.rule import changes, events, sessions
-from sessions_assets.rule.violations import BLANK, DATE, DUPLICATE, GAP, ID, MISSING, NATIVE, START
+from sessions_assets.rule import carried, changes, events, sessions
+from sessions_assets.rule.violations import BLANK, DATE, DUPLICATE, GAP, ID, MISSING, NATIVE, START, VALUES
 from sessions_assets_tests.noticing import (
     asset_checks,
     cases_of_deliveries,
@@ -114,6 +114,21 @@ MUTATIONS_OF_CHANGES = {
         changes, "_change", '.eqNullSafe(F.col("stored_session_start"))', '.__eq__(F.col("stored_session_start"))',
         cases_of_deliveries,
     ),
+    "the values of the last row": Mutation(
+        sessions, "in_order", '("arrival"), CARRIED)', '("arrival"), F.desc(CARRIED))', histories
+    ),
+    "the values of any row of a day": Mutation(
+        sessions, "in_order", '("arrival"), CARRIED)', '("arrival"), F.rand(1))', histories
+    ),
+    "a missing value comes first": Mutation(
+        carried, "_listed", "value.isNull()", "value.isNotNull()", histories
+    ),
+    "the values of the stored row stay": Mutation(
+        sessions, "_one_row_per_event", "F.coalesce(next_values, CARRIED)", "F.col(CARRIED)", histories
+    ),
+    "other values alone are no change": Mutation(
+        changes, "_change", 'differs |= F.col("has_other_values")', "differs |= F.lit(False)", histories
+    ),
     "rows are written that do not change": Mutation(
         changes, "_change", ".when(differs, F.lit(UPDATE))", ".otherwise(F.lit(UPDATE))", histories
     ),
@@ -150,6 +165,12 @@ MUTATIONS_SEEN_BY_CHECKS = {
     ),
     "check: at one instant the native counts first": Mutation(
         sessions, "in_order", 'F.desc("is_user_action")', '"is_user_action"', asset_checks, NATIVE
+    ),
+    "check: the values of the last row": Mutation(
+        sessions, "in_order", '("arrival"), CARRIED)', '("arrival"), F.desc(CARRIED))', violated, VALUES
+    ),
+    "check: a missing value comes first": Mutation(
+        carried, "_listed", "value.isNull()", "value.isNotNull()", violated, VALUES
     ),
     "check: events of one instant are one": Mutation(
         sessions, "is_same_event", 'F.col("event_id").eqNullSafe(neighbour("event_id").over(in_order()))',

@@ -8,9 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from sessions_assets.lake.raw import as_events
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.inspections import inspect_all
 from sessions_assets.rule.session_rule import SessionRule
@@ -94,12 +95,18 @@ def _broken(test: Callable[[Lake, Path], None], spark: SparkSession, folder: Pat
 def violated(spark: SparkSession, folder: Path) -> list[str]:
     """Return what the sessions of difficult events violate, computed and judged at once."""
     del folder
-    batch = frame(spark, [(row, day(2)) for row in _DIFFICULT])
-    rule = SessionRule(timeouts={"shop": timedelta(seconds=60)})
+    rule = SessionRule(timeouts={"shop": timedelta(seconds=60)}, carried=("first", "second"))
+    batch = _with_attributes(frame(spark, [(row, day(2)) for row in _DIFFICULT]), rule)
     stored = all_sessions(batch, rule).localCheckpoint()
     judged = violations_of_all(stored, batch, [day(2)], rule)
     found = judged.agg(*[F.count_if(name).alias(name) for name in VIOLATIONS]).collect()[0]
     return [name for name in VIOLATIONS if found[name]]
+
+
+def _with_attributes(rows: DataFrame, rule: SessionRule) -> DataFrame:
+    """Return accepted rows three times, with different carried values."""
+    attributes = F.explode(F.from_json(F.lit('[{"first": "m"}, {}, {"first": "n"}]'), "array<map<string, string>>"))
+    return as_events(rows.withColumn("attributes", attributes), rule.carried)
 
 
 def asset_checks(spark: SparkSession, folder: Path) -> list[str]:

@@ -18,6 +18,33 @@ class Event(NamedTuple):
     timestamp: datetime
 
 
+Values = tuple[str | None, ...]
+"""The values of the carried attributes, in their order (R24)."""
+
+
+class Delivered(Event):
+    """An event as one row of a batch: equal to the event, with values of its own."""
+
+    values: Values = ()
+
+
+def with_values(event: Event, values: Values) -> Delivered:
+    """Return a row of a batch with this event and these values."""
+    row = Delivered(*event)
+    row.values = values
+    return row
+
+
+def values_of(event: Event) -> Values:
+    """Return the values of a row of a batch; none of an event alone."""
+    return event.values if isinstance(event, Delivered) else ()
+
+
+def ordered(values: Values) -> list[tuple[bool, str]]:
+    """Return the sort key of values: by their order, a missing one last (R24)."""
+    return [(value is None, value or "") for value in values]
+
+
 class Row(NamedTuple):
     """One row of `ods_sessions`, its columns in the order of the table."""
 
@@ -105,6 +132,17 @@ def expected_table(
         )
         for event, start in sorted(starts.items(), key=lambda item: item[0])
     ]
+
+
+def expected_values(deliveries: Mapping[date, Sequence[Event]]) -> dict[Event, Values]:
+    """Return the carried values of each event: of its first arrival day, of several rows the least (R24)."""
+    found: dict[Event, Values] = {}
+    for _, events in sorted(deliveries.items()):
+        of_day: dict[Event, list[Values]] = {}
+        for event in events:
+            of_day.setdefault(Event(*event), []).append(values_of(event))
+        found = {event: min(values, key=ordered) for event, values in of_day.items()} | found
+    return found
 
 
 def refusal(event_date: date, arrival: date, lateness_days: int) -> str | None:

@@ -1,7 +1,7 @@
 """How tests put events into batches and read tables back as plain rows."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from sessions_assets.lake.tables import ODS_SESSIONS
+from sessions_assets.rule.carried import VALUE_COLUMNS
 from sessions_assets.rule.events import IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SESSION_COLUMNS
 from sessions_assets_tests.lakes import Lake
-from sessions_assets_tests.reference import Event, Row
+from sessions_assets_tests.reference import Event, Row, values_of
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive times mean UTC here, as in the reference
 DAY_0 = date(2025, 3, 10)
@@ -33,14 +34,14 @@ def event(event_id: str, clock: str, number: int = 0, *, user: str = "u", produc
     return Event(user, event_id, product, at(clock, number))
 
 
-def write_batches(landing: Path, batches: Mapping[date, Iterable[Event]]) -> None:
-    """Write batches as csv files, over what a day had before."""
+def write_batches(landing: Path, batches: Mapping[date, Iterable[Event]], attributes: Sequence[str] = ()) -> None:
+    """Write batches as csv files, over what a day had before; the events have a value of each attribute."""
     landing.mkdir(exist_ok=True)
     for arrival, events in batches.items():
         with (landing / f"{arrival}.csv").open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(IDENTITY_COLUMNS)
-            writer.writerows(row._replace(timestamp=row.timestamp.isoformat(sep=" ")) for row in events)
+            writer.writerow((*IDENTITY_COLUMNS, *attributes))
+            writer.writerows((*row[:3], row.timestamp.isoformat(sep=" "), *values_of(row)) for row in events)
 
 
 def frame(spark: SparkSession, rows: Iterable[tuple[Event, date]]) -> DataFrame:
@@ -49,6 +50,11 @@ def frame(spark: SparkSession, rows: Iterable[tuple[Event, date]]) -> DataFrame:
     values = [(*v[:3], v[3].replace(tzinfo=UTC), v[4]) for v in values]
     columns = "user_id string, event_id string, product_code string, timestamp timestamp, _updated_at date"
     return spark.createDataFrame(values, columns)
+
+
+def without_values(rows: DataFrame) -> DataFrame:
+    """Return rows of ods_sessions that carry nothing."""
+    return rows.withColumns({name: F.lit(None) for name in VALUE_COLUMNS})
 
 
 def session_rows(table: DataFrame) -> list[Row]:

@@ -19,7 +19,7 @@ from sessions_assets.lake.commits import (
     WrongChangesError,
     commit_merge,
     commit_rows,
-    with_row_addresses,
+    row_address,
 )
 from sessions_assets.lake.lake import MERGE, ROWS
 from sessions_assets.lake.ods import own_commits
@@ -31,7 +31,7 @@ from sessions_assets_tests import incremental_cases
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.meeting import wait_for, waiting
 from sessions_assets_tests.reference import Event, Row
-from sessions_assets_tests.tables import at, day, event, stored_rows
+from sessions_assets_tests.tables import at, day, event, stored_rows, without_values
 
 BOTH = pytest.mark.parametrize("way", [ROWS, MERGE])
 _KIND_OF = {"inserted": "Inserted", "changed": "Updated", "removed": "Deleted"}
@@ -99,14 +99,14 @@ def frame(spark: SparkSession, rows: Iterable[tuple[Row, str]]) -> DataFrame:
         )
         for found, change in rows
     ]
-    return spark.createDataFrame(values, f"{columns}, change STRING")
+    return without_values(spark.createDataFrame(values, f"{columns}, change STRING"))
 
 
 def changes_of(lake: Lake, step: Step, version: int) -> RowChanges:
     """Return the changes of a step with the row addresses of a version."""
     kinds = dict(zip(_KIND_OF, step, strict=True))
     rows = frame(lake.spark, [(found, kind) for kind, those in kinds.items() for found in those])
-    stored = with_row_addresses(lake.read(ODS_SESSIONS, version)).select(*IDENTITY_COLUMNS, "row_address")
+    stored = lake.read(ODS_SESSIONS, version).select(*IDENTITY_COLUMNS, row_address())
     dates = [found.pdate for those in step for found in those]
     # Written as one file of each date.
     changed = rows.join(stored, [*IDENTITY_COLUMNS], "left").coalesce(1)

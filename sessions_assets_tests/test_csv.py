@@ -22,6 +22,7 @@ from sessions_assets.landing import records
 from sessions_assets.landing.batches import DeliveryError, Landing
 from sessions_assets.landing.readers import read_rows
 from sessions_assets.landing.records import BACKSLASH, RFC_4180, Dialect
+from sessions_assets.rule.input_format import InputFormat
 from sessions_assets_tests.tables import day
 
 TEXTS = st.text(st.sampled_from('ab",;\\\n\r é'), max_size=6)
@@ -232,7 +233,7 @@ def test_csv_as_others_write_it(name: str, found: dict[str, tuple[Rows, list[str
 def one_file(spark: SparkSession, folder: Path, name: str, content: str | bytes, separator: str = ",") -> Rows:
     """Return events with attributes and raw text."""
     (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    landing = Landing(str(folder), csv_separator=separator)
+    landing = Landing(str(folder), input_format=InputFormat(csv_separator=separator))
     rows = read_rows(spark, landing, list(landing.find([day(0)]).values()))
     return [tuple(row) for row in rows.select(*H.split(","), "attributes", "raw_text").collect()]
 

@@ -18,6 +18,7 @@ from sessions_assets.pipeline import maintain
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.inspections import inspect, inspect_all
 from sessions_assets.pipeline.land import land
+from sessions_assets.rule.events import IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import (
     LATENESS_DAYS,
@@ -36,6 +37,10 @@ from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, Row, Timeouts, expected_table, session_id
 from sessions_assets_tests.tables import stored_rows, write_batches
 
+CARRIED = ("since", "carried")
+"""The names of the attributes: such as the code uses itself."""
+_WITH_VALUES = (*IDENTITY_COLUMNS, *CARRIED)
+
 
 class Comparison:
     """One lake and one model with the same packed histories."""
@@ -48,7 +53,8 @@ class Comparison:
         retention: timedelta = timedelta.max,
         timeouts: Timeouts = NONE,
     ) -> None:
-        self.lake, self.landing, self.rule = lake, landing, SessionRule(timeout, USER_ACTIONS, timeouts)
+        self.lake, self.landing = lake, landing
+        self.rule = SessionRule(timeout, USER_ACTIONS, timeouts, CARRIED)
         self.model = IncrementalModel(timeout, USER_ACTIONS, retention, timeouts)
         self.accepted: dict[date, list[Event]] = {}
 
@@ -61,7 +67,7 @@ class Comparison:
         if not delivered:
             return
         self.accepted |= delivered
-        write_batches(self.landing, delivered)
+        write_batches(self.landing, delivered, CARRIED)
         land(self.lake.spark, self.lake, Landing(str(self.landing)), list(delivered), LATENESS_DAYS)
         for day, events in delivered.items():
             self.model.land(day, events)
@@ -71,6 +77,8 @@ class Comparison:
         written = sum(apply(self.lake.spark, self.lake, list(days), self.rule).rows.values())
         assert written == self.model.apply(days), days
         assert stored_rows(self.lake) == sorted(self.rows_of_the_model()), days
+        stored = {Event(*row[:4]): row[4:] for row in self.lake.rows(ODS_SESSIONS, ", ".join(_WITH_VALUES))}
+        assert stored == {event: row.values for event, row in self.model.ods.items()}, days
 
     def maintain(self) -> None:
         """Expire and compact; the same days are closed in both, and the rows do not change."""

@@ -23,7 +23,7 @@ from sessions_assets_tests.histories import (
     random_steps,
 )
 from sessions_assets_tests.incremental_model import IncrementalModel, Stored
-from sessions_assets_tests.reference import Event, expected_table, sessionize
+from sessions_assets_tests.reference import Event, expected_table, expected_values, sessionize
 
 BULK = 3_000
 RETENTION = timedelta(days=3)
@@ -32,7 +32,8 @@ RETENTION = timedelta(days=3)
 def expected_ods(deliveries: dict[date, list[Event]], history: History) -> dict[Event, Stored]:
     """Return the rows that the reference computes, in the form of the model."""
     table = expected_table(deliveries, history.timeout, history.user_actions, history.timeouts)
-    return {Event(*row[:4]): Stored(row.first_updated_at, row.session_start) for row in table}
+    values = expected_values(deliveries)
+    return {(e := Event(*row[:4])): Stored(row.first_updated_at, row.session_start, values[e]) for row in table}
 
 
 def random_case(seed: int) -> History:
@@ -97,9 +98,11 @@ def kinds_of_change(before: dict[Event, Stored], after: dict[Event, Stored]) -> 
     """Return the kinds of change between two states of the table."""
     kinds = {"a row is removed"} if before.keys() - after.keys() else set()
     for event in before.keys() & after.keys():
-        (day, start), (new_day, new_start) = before[event], after[event]
+        (day, start, values), (new_day, new_start, new_values) = before[event], after[event]
         if day != new_day:
             kinds.add("an earlier first day" if new_day < day else "a later first day")
+        if (day, start) == (new_day, new_start) and values != new_values:
+            kinds.add("other values alone")
         if start != new_start:
             if start and new_start:
                 kinds.add("a start moves left" if new_start < start else "a start moves right")
@@ -122,7 +125,7 @@ def test_random_histories_contain_every_kind_of_change_many_times() -> None:
             else:
                 model.apply(step.days)
             seen.update(kinds_of_change(before, model.ods))
-    assert len(seen) == 8
+    assert len(seen) == 9
     assert min(seen.values()) >= 20, seen
 
 

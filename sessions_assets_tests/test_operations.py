@@ -13,7 +13,7 @@ from sessions_assets_tests.histories import (
     TIMEOUTS_BY_PRODUCT,
     USER_ACTIONS,
     History,
-    acceptable,
+    batches,
     populations,
 )
 from sessions_assets_tests.incremental_model import IncrementalModel
@@ -36,8 +36,7 @@ class Operations(RuleBasedStateMachine):
     def deliver(self, day: date, data: st.DataObject) -> None:
         """Land a batch, for the first time or again with other rows."""
         if not self.model.is_closed(day):
-            possible = acceptable(self.population, day)
-            batch = data.draw(st.lists(st.sampled_from(possible), max_size=8)) if possible else []
+            batch = data.draw(batches(self.population, day))
             self.model.land(day, batch)
             self.accepted[day] = batch
 

@@ -26,6 +26,7 @@ from sessions_assets.landing.batches import DeliveryError, Landing
 from sessions_assets.pipeline import land as landing_of
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import LandingError, land
+from sessions_assets.rule.input_format import InputFormat
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.storage import Storage
 from sessions_assets_tests.answering import answering
@@ -266,8 +267,10 @@ def test_a_value_that_spark_refuses_names_the_files(
 ) -> None:
     """No such value is known: the reader is broken on purpose. Of a day that is new, nothing is left."""
 
-    def narrow(rows: DataFrame, lateness_days: int) -> DataFrame:
-        return typed(rows, lateness_days).withColumn("event_id", F.col("event_id").cast("int").cast("string"))
+    def narrow(rows: DataFrame, lateness_days: int, input_format: InputFormat) -> DataFrame:
+        return typed(rows, lateness_days, input_format).withColumn(
+            "event_id", F.col("event_id").cast("int").cast("string")
+        )
 
     typed = landing_of.typed
     monkeypatch.setattr(landing_of, "typed", narrow)

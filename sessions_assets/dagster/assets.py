@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from sessions_assets.dagster.metadata import (
+    absent_metadata,
     applied_metadata,
     changes_metadata,
     column_lineage,
@@ -51,7 +52,7 @@ def build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         window = dg.TimeWindowPartitionMapping(
             start_offset=-settings.lateness_days, end_offset=0, allow_nonexistent_upstream_partitions=True
         )
-        return [_raw_events(days), _ods_sessions(days, window)]
+        return [_raw_events(days), _ods_sessions(days, window, settings.carry)]
 
 
 def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
@@ -88,7 +89,9 @@ def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
     return raw_events
 
 
-def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowPartitionMapping) -> dg.AssetsDefinition:
+def _ods_sessions(
+    days: dg.PartitionsDefinition[str], window: dg.TimeWindowPartitionMapping, carried: Sequence[str]
+) -> dg.AssetsDefinition:
     @dg.asset(
         name=ODS_SESSIONS.name,
         deps=[dg.AssetDep(RAW_EVENTS.name, partition_mapping=window)],
@@ -99,7 +102,7 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
         group_name="sessions",
         kinds={"pyspark", "deltalake"},
         owners=["team:sessions"],
-        metadata=table_metadata(ODS_SESSIONS),
+        metadata=table_metadata(ODS_SESSIONS.carrying(carried)),
     )
     def ods_sessions(
         context: dg.AssetExecutionContext,
@@ -120,8 +123,10 @@ def _ods_sessions(days: dg.PartitionsDefinition[str], window: dg.TimeWindowParti
         numbers = {
             day: {**pictures.get(day, {}), **applied_metadata(applied, hours[day])} for day, applied in run.days.items()
         }
-        changed = {**changes_metadata(run, run.version), "commit": lake.commit}
-        whole = {**changed, **run_metadata(seconds(), pyspark.ui_address), **column_lineage()}
+        changed = {**changes_metadata(run, run.version), **absent_metadata(run.absent), "commit": lake.commit}
+        for name in run.absent:
+            context.log.warning("no batch of this run has the attribute %s, which SESSIONS_CARRY names: NULL", name)
+        whole = {**changed, **run_metadata(seconds(), pyspark.ui_address), **column_lineage(carried)}
         _add_metadata(context, days, numbers, whole)
 
     return ods_sessions

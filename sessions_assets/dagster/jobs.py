@@ -78,18 +78,19 @@ class RejudgeConfig(dg.Config):
 
 
 @dg.op(pool=RAW_POOL)
-def judge_raw_days(
+def judge_raw_days(  # noqa: PLR0913, PLR0917 - Dagster passes each resource
     context: dg.OpExecutionContext,
     config: RejudgeConfig,
     pyspark: SparkResource,
     lake: LakeResource,
+    landing: LandingResource,
     session_rule: SessionRuleResource,
 ) -> list[str]:
     """Judge the raw and quarantined rows of days again under the settings of today; return the days to apply."""
     days = [_day("days", text) for text in config.days]
     with step(context.log):
         opened = lake.open()
-        judged = rejudge(pyspark.spark_session, opened, days, session_rule.lateness_days)
+        judged = rejudge(pyspark.spark_session, opened, days, session_rule.lateness_days, landing.input_format)
         entries = opened.ledger.entries(days or None)
     rows = [
         {"day": day, "rows_accepted": landed.rows_accepted, "rows_quarantined": landed.rows_quarantined}

@@ -41,12 +41,13 @@ def table_metadata(table: Table) -> dict[str, Any]:
     return {"dagster/column_schema": dg.TableSchema(columns=columns), "dagster/table_name": table.name}
 
 
-def column_lineage() -> dict[str, Any]:
+def column_lineage(carried: Sequence[str]) -> dict[str, Any]:
     """Return from which columns of raw_events each column of ods_sessions is derived."""
     raw = dg.AssetKey(RAW_EVENTS.name)
+    derived = _SOURCES | {name: ["attributes"] for name in carried}
     sources = {
-        column.name: [dg.TableColumnDep(raw, name) for name in _SOURCES.get(column.name, [column.name])]
-        for column in ODS_SESSIONS.columns
+        column.name: [dg.TableColumnDep(raw, name) for name in derived.get(column.name, [column.name])]
+        for column in ODS_SESSIONS.carrying(carried).columns
     }
     return {"dagster/column_lineage": dg.TableColumnLineage(sources)}
 
@@ -70,6 +71,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def landed_metadata(landed: LandedDay) -> dict[str, Any]:
     """Return the numbers of a landed day."""
+    odd_times = {"ambiguous": landed.ambiguous_times, "missing": landed.missing_times}
     return {
         "source": landed.source,
         "attributes": _listed(landed.attributes),
@@ -78,6 +80,7 @@ def landed_metadata(landed: LandedDay) -> dict[str, Any]:
         "rows_quarantined": landed.rows_quarantined,
         **{f"quarantined/{reason}": rows for reason, rows in sorted(landed.quarantined.items())},
         **{f"late/{days}_days": rows for days, rows in sorted(landed.late_by_days.items())},
+        **{f"local_times/{kind}": rows for kind, rows in odd_times.items() if rows is not None},
         "dagster/partition_row_count": landed.rows_accepted,
     }
 
@@ -104,6 +107,11 @@ def picture_metadata(
         day: {"picture": dg.MetadataValue.md(picture_of_day(day, sessions_by_hour[day], days[day].late_by_days))}
         for day in sorted(days)[-PICTURED_DAYS:]
     }
+
+
+def absent_metadata(names: Sequence[str]) -> dict[str, Any]:
+    """Return the carried attributes that no batch of a run has."""
+    return {"carried_without_values": ", ".join(names)} if names else {}
 
 
 def changes_metadata(counts: ChangeCounts, version: int | None) -> dict[str, Any]:

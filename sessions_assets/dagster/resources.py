@@ -3,6 +3,7 @@
 They open what runs use. Must not know partitions, SQL or what a run does.
 """
 
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pyspark.sql import SparkSession
 from sessions_assets.lake.lake import ROWS, Lake
 from sessions_assets.lake.spark import DRIVER_MEMORY, spark_session
 from sessions_assets.landing.batches import Landing
+from sessions_assets.rule.input_format import TEXT, UTC, InputFormat
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.settings import Settings, utf8_names
 from sessions_assets.storage import DEFAULT_REGION, S3_SCHEME, Storage
@@ -88,9 +90,18 @@ class LakeResource(StoredResource):
 
 
 class LandingResource(StoredResource):
-    """The folder or bucket prefix in which batches arrive, and what separates the fields of CSV files there."""
+    """The folder or bucket prefix in which batches arrive, and how the source delivers events."""
 
+    columns: dict[str, str] = Field(default={}, description="names of delivered columns, by column of an event")
+    constants: dict[str, str] = Field(default={}, description="texts that each row has, by column of an event")
     csv_separator: str = Field(default=",", description="between the fields of a CSV file")
+    timestamp_unit: str = Field(default=TEXT, description="of timestamps: text, or s, ms, us or ns since 1970")
+    time_zone: str = Field(default=UTC, description="IANA name of the zone of times without an offset")
+
+    @property
+    def input_format(self) -> InputFormat:
+        """Return how the source delivers events."""
+        return InputFormat(self.columns, self.constants, self.csv_separator, self.timestamp_unit, self.time_zone)
 
     def open(self) -> Landing:
         """Open the landing.
@@ -98,11 +109,11 @@ class LandingResource(StoredResource):
         Raises:
             StorageError: it is on S3, and S3 cannot be used.
         """
-        return Landing(self.root, self._checked(), self.csv_separator)
+        return Landing(self.root, self._checked(), self.input_format)
 
 
 class SessionRuleResource(ConfigurableResource[SessionRule]):
-    """The settings of the rule: timeouts, user actions and lateness."""
+    """The settings of the rule: timeouts, user actions, carried attributes and lateness."""
 
     timeout_microseconds: int = Field(
         description="session timeout T: actions further apart belong to different sessions"
@@ -111,6 +122,7 @@ class SessionRuleResource(ConfigurableResource[SessionRule]):
         default={}, description="timeout of the products that have another one than T"
     )
     user_actions: list[str] | None = Field(description="ids of user actions; null: every event is one")
+    carried: list[str] = Field(default=[], description="names of attributes that ods_sessions has as columns")
     lateness_days: int = Field(description="lateness N: how many days after its date an event may arrive")
 
     @property
@@ -122,6 +134,7 @@ class SessionRuleResource(ConfigurableResource[SessionRule]):
             timedelta(microseconds=self.timeout_microseconds),
             actions,
             {product: timedelta(microseconds=timeout) for product, timeout in others},
+            tuple(self.carried),
         )
 
 
@@ -143,7 +156,7 @@ def build_resources(settings: Settings) -> dict[str, ConfigurableResource[Any]]:
             root=settings.landing,
             endpoint=storage.endpoint,
             region=storage.region,
-            csv_separator=settings.csv_separator,
+            **asdict(settings.input_format),
         ),
         "session_rule": SessionRuleResource(
             timeout_microseconds=settings.timeout // timedelta(microseconds=1),
@@ -151,6 +164,7 @@ def build_resources(settings: Settings) -> dict[str, ConfigurableResource[Any]]:
                 product: timeout // timedelta(microseconds=1) for product, timeout in settings.timeouts.items()
             },
             user_actions=None if settings.user_actions is None else sorted(settings.user_actions),
+            carried=list(settings.carry),
             lateness_days=settings.lateness_days,
         ),
     }

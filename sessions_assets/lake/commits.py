@@ -2,7 +2,7 @@
 
 The only way to Delta's internals, all of them in `jars/delta/RowCommit.scala`. Knows the columns of a session row. Must
 not know which changes are made, or why.
-Source of the rules: R16 (one commit), R19 (no needless write).
+Source of the rules: R16 (one commit), R19 (no needless write), R24.
 
 A MERGE looks for the rows that it replaces: it joins all changes with every file that may hold one, three times. The
 run that computed the changes has read these rows, so their addresses (file and row index) are known, and a commit that
@@ -18,11 +18,12 @@ from typing import Any
 from delta import exceptions
 from delta.tables import DeltaMergeBuilder, DeltaTable
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import StructType
 
+from sessions_assets.rule.carried import as_columns
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 from sessions_assets.rule.events import IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SESSION_COLUMNS
@@ -32,6 +33,7 @@ ROW_ADDRESS = "row_address"
 # All writers of sessions take their transaction numbers from one sequence: the version they read, plus one. The same
 # name marks their commits in the table's history.
 _APPLICATION = "sessions_assets"
+_MARK = "spark.databricks.delta.commitInfo.userMetadata"
 # What Delta raises when another commit came first; in Python these have no common class of their own.
 CONFLICTS = (
     exceptions.ConcurrentAppendException,
@@ -61,11 +63,13 @@ class RowChanges:
     """Changed rows of a table of sessions, each event at most once.
 
     Attributes:
-        rows: `SESSION_COLUMNS`, `change` (inserted, changed or removed), and STRUCT `row_address` (file, row_index) of
-            the stored row, as `with_row_addresses` gave it for the version that was read; NULL if none is stored.
+        rows: `SESSION_COLUMNS`, `VALUE_COLUMNS`, `change` (inserted, changed or removed), and STRUCT `row_address`
+            (file, row_index) of the stored row, as `row_address` gave it for the version that was read; NULL if none is
+            stored.
         inserted, updated, deleted: how many rows these are.
         first: the least `pdate` of them.
         last: the greatest.
+        carried: the names of the carried attributes (R24); the table has these columns.
     """
 
     rows: DataFrame
@@ -74,6 +78,7 @@ class RowChanges:
     deleted: int
     first: date
     last: date
+    carried: tuple[str, ...] = ()
 
     @property
     def number(self) -> int:
@@ -94,10 +99,10 @@ class Committed:
     txn_id: str | None = None
 
 
-def with_row_addresses(rows: DataFrame) -> DataFrame:
-    """Add STRUCT `row_address` to rows of a Delta table: the file that holds each row, and its index in it."""
+def row_address() -> Column:
+    """Return STRUCT `row_address` of rows of a Delta table: the file that holds each row, and its index in it."""
     file, index = F.col("_metadata.file_path"), F.col("_metadata.row_index")
-    return rows.withColumn(ROW_ADDRESS, F.struct(file.alias("file"), index.alias("row_index")))
+    return F.struct(file.alias("file"), index.alias("row_index")).alias(ROW_ADDRESS)
 
 
 def commit_rows(spark: SparkSession, address: str, read_version: int, changes: RowChanges) -> Committed:
@@ -109,7 +114,7 @@ def commit_rows(spark: SparkSession, address: str, read_version: int, changes: R
             committed.
     """
     change = F.col("change")
-    added = changes.rows.where(change != DELETE).select(*SESSION_COLUMNS)
+    added = _as_stored(changes.rows.where(change != DELETE), changes.carried)
     superseded = changes.rows.where(change != INSERT).select(f"{ROW_ADDRESS}.*")
     with _refused(address, read_version, changes):
         done = _row_commit(spark).commitRows(
@@ -147,8 +152,30 @@ def commit_merge(spark: SparkSession, address: str, read_version: int, changes: 
     return Committed(version)
 
 
-def replace_all(
-    spark: SparkSession, address: str, read_version: int, rows: DataFrame, properties: Mapping[str, str]
+def add_columns(spark: SparkSession, address: str, read_version: int, columns: Mapping[str, str]) -> int:
+    """Add nullable columns of text, by name and comment, in one commit on the version that was read, and return it.
+
+    Raises:
+        OvertakenError: another run has written since.
+    """
+    listed = ", ".join(f"{_quoted(name)} STRING COMMENT '{_escaped(text)}'" for name, text in columns.items())
+    with _marked(spark), _refused(address, read_version):
+        try:
+            spark.sql(f"ALTER TABLE delta.{_quoted(address)} ADD COLUMNS ({listed})")
+        except AnalysisException as error:
+            # It has them by now.
+            raise OvertakenError(address, read_version) from error
+    # The commit that follows is refused unless this is the newest version then.
+    return read_version + 1
+
+
+def replace_all(  # noqa: PLR0913, PLR0917 - a commit says what it replaces by what
+    spark: SparkSession,
+    address: str,
+    read_version: int,
+    rows: DataFrame,
+    carried: Sequence[str],
+    properties: Mapping[str, str],
 ) -> Committed:
     """Replace all rows and set properties, in one commit on the version that was read.
 
@@ -158,7 +185,8 @@ def replace_all(
         OvertakenError: another run has written since; nothing was committed.
     """
     with _refused(address, read_version):
-        done = _row_commit(spark).replaceAll(address, read_version, rows._jdf, dict(properties))  # noqa: SLF001
+        stored = _as_stored(rows, carried)
+        done = _row_commit(spark).replaceAll(address, read_version, stored._jdf, dict(properties))  # noqa: SLF001
     return Committed(done.version(), done.txnId())
 
 
@@ -233,14 +261,19 @@ def _newest(table: DeltaTable) -> int:
 def _merge_of(table: DeltaTable, changes: RowChanges) -> DeltaMergeBuilder:
     """Build the MERGE: each change to the row that it means, and an error for any other."""
     keys = (*IDENTITY_COLUMNS, "pdate")
+    carried = as_columns(changes.rows, changes.carried)
+    # Under names of our own: those of attributes may be any.
+    numbered = {name: f"value_{number}" for number, name in enumerate(carried)}
+    source = changes.rows.withColumns({numbered[name]: value for name, value in carried.items()})
     values = {column: f"new.{column}" for column in SESSION_COLUMNS}
+    values |= {_quoted(name): f"new.{column}" for name, column in numbered.items()}
     others = {column: value for column, value in values.items() if column not in keys}
     error = {"session_id": f"CAST(raise_error('{_NOT_AS_READ}') AS STRING)"}
     is_same_row = " AND ".join(f"ods.{key} = new.{key}" for key in keys)
     has_same_values = " AND ".join(f"ods.{column} <=> {value}" for column, value in others.items())
     return (
         table.alias("ods")
-        .merge(changes.rows.alias("new"), f"{is_same_row} AND ods.{changes.within}")
+        .merge(source.alias("new"), f"{is_same_row} AND ods.{changes.within}")
         .whenMatchedDelete(f"new.change = '{DELETE}'")
         .whenMatchedUpdate(f"new.change = '{UPDATE}' AND NOT ({has_same_values})", dict(others))
         .whenMatchedUpdate(set=dict(error))
@@ -249,13 +282,36 @@ def _merge_of(table: DeltaTable, changes: RowChanges) -> DeltaMergeBuilder:
     )
 
 
+def _as_stored(rows: DataFrame, carried: Sequence[str]) -> DataFrame:
+    values = [value.alias(name) for name, value in as_columns(rows, carried).items()]
+    return rows.select(*SESSION_COLUMNS, *values)
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("'", r"\'")
+
+
+@contextmanager
+def _marked(spark: SparkSession) -> Iterator[None]:
+    """Mark what is committed as ours."""
+    spark.conf.set(_MARK, _APPLICATION)
+    try:
+        yield
+    finally:
+        spark.conf.unset(_MARK)
+
+
 @contextmanager
 def _merging(spark: SparkSession, read_version: int) -> Iterator[None]:
     """Set what a MERGE can only be told by the session."""
     settings = {
         "spark.databricks.delta.write.txnAppId": _APPLICATION,
         "spark.databricks.delta.write.txnVersion": str(read_version + 1),
-        "spark.databricks.delta.commitInfo.userMetadata": _APPLICATION,
+        _MARK: _APPLICATION,
         # It reads the changes up to three times.
         "spark.databricks.delta.merge.materializeSource": "all",
     }

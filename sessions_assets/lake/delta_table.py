@@ -11,6 +11,7 @@ from typing import Any
 
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
+from deltalake.schema import PrimitiveType
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class Snapshot:
     def version(self) -> int:
         """The number of the commit."""
         return self._table.version()
+
+    def columns(self) -> dict[str, str]:
+        """Return the types of the columns by their names: that of a text is `string`."""
+        return {
+            field.name: field.type.type if isinstance(field.type, PrimitiveType) else str(field.type)
+            for field in self._table.schema().fields
+        }
 
     def properties(self) -> dict[str, str]:
         """Return the table properties."""

@@ -44,6 +44,9 @@ class Entry:
     applied_by: str | None = None
     attributes: str | None = None
     judged_from: str | None = None
+    input_format: str | None = None
+    ambiguous_times: int | None = None
+    missing_times: int | None = None
 
     @property
     def attribute_names(self) -> tuple[str, ...] | None:

@@ -4,7 +4,7 @@ Must not know Dagster, the environment, batch files or how a session is computed
 Source of the rules: R16 (one commit), R19 (no needless write).
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from math import ceil
@@ -21,13 +21,15 @@ from sessions_assets.lake.commits import (
     WrongChangesError,
     id_of,
     is_ours,
-    with_row_addresses,
+    row_address,
 )
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import MERGE, LakeError, literals
+from sessions_assets.lake.lake import MERGE, Lake, LakeError, literals
 from sessions_assets.lake.spark import read, shuffle_partitions_for
-from sessions_assets.lake.tables import ODS_SESSIONS
+from sessions_assets.lake.tables import ODS_SESSIONS, carried_meaning
+from sessions_assets.rule.carried import of_stored
 from sessions_assets.rule.events import KEY_COLUMNS
+from sessions_assets.rule.session_rule import SESSION_COLUMNS
 
 _NO_ADDRESS = "CAST(NULL AS STRUCT<file: STRING, row_index: BIGINT>) AS row_address"
 
@@ -38,12 +40,21 @@ _LARGEST_FILE = 1 << 30
 _COMMITS_LOOKED_AT = 60
 
 
-def rows_in_reach(spark: SparkSession, snapshot: Snapshot | None, first: date) -> DataFrame:
-    """Read the stored rows from an event date on, each with its `row_address`; none if there is no table."""
+def read_rows(spark: SparkSession, snapshot: Snapshot, names: Sequence[str]) -> DataFrame:
+    """Read the stored rows: `SESSION_COLUMNS`, and `VALUE_COLUMNS` of these carried names."""
+    rows = read(spark, snapshot)
+    return rows.select(*SESSION_COLUMNS, *of_stored(rows.columns, names))
+
+
+def rows_in_reach(spark: SparkSession, snapshot: Snapshot | None, first: date, names: Sequence[str]) -> DataFrame:
+    """Read the stored rows from an event date on as `read_rows`, each with its `row_address`; none without a table."""
     if snapshot is None:
         columns = [f"CAST(NULL AS {column.sql_type}) AS {column.name}" for column in ODS_SESSIONS.columns]
-        return spark.sql(f"SELECT {', '.join(columns)}, {_NO_ADDRESS} WHERE false")
-    return with_row_addresses(read(spark, snapshot)).where(F.col("pdate") >= first)
+        rows = spark.sql(f"SELECT {', '.join(columns)} WHERE false")
+        return rows.select(*SESSION_COLUMNS, *of_stored(rows.columns, names), F.expr(_NO_ADDRESS))
+    rows = read(spark, snapshot)
+    reached = rows.where(F.col("pdate") >= first)
+    return reached.select(*SESSION_COLUMNS, *of_stored(rows.columns, names), row_address())
 
 
 def commit_id(snapshot: Snapshot) -> str:
@@ -78,14 +89,55 @@ def commit_changes(spark: SparkSession, snapshot: Snapshot, changes: RowChanges,
             return commits.commit_rows(spark, snapshot.address, snapshot.version, changes)
 
 
-def replace_all(spark: SparkSession, snapshot: Snapshot, rows: DataFrame, properties: Mapping[str, str]) -> int:
+def add_columns(spark: SparkSession, lake: Lake, snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
+    """Add the carried names that the table lacks as columns of text, in one commit; their values are NULL (R24).
+
+    Returns:
+        The table after it; the rows of the snapshot are still those of the table.
+
+    Raises:
+        LakeError: another run has written since.
+    """
+    columns = snapshot.columns()
+    if not (missing := {name: carried_meaning(name) for name in names if name not in columns}):
+        return snapshot
+    with _one_writer():
+        added = commits.add_columns(spark, snapshot.address, snapshot.version, missing)
+    return lake.snapshot(ODS_SESSIONS, added)
+
+
+def check_columns(snapshot: Snapshot, names: Sequence[str]) -> None:
+    """Make sure that a table has, or can have, the carried names as columns of text.
+
+    Raises:
+        LakeError: it cannot.
+    """
+    columns = snapshot.columns()
+    of_other_case = {column.lower(): column for column in columns}
+    for name in names:
+        if (other := of_other_case.get(name.lower(), name)) != name:
+            raise LakeError(f"{snapshot.address} has column {other}: carry {other}, for {name} cannot be beside it")
+        if (kind := columns.get(name, "string")) != "string":
+            raise LakeError(f"{snapshot.address} has column {name} of type {kind}: a carried attribute needs string")
+
+
+def replace_all(
+    spark: SparkSession, snapshot: Snapshot, rows: DataFrame, names: Sequence[str], properties: Mapping[str, str]
+) -> int:
     """Replace all rows, computed from this snapshot, and set properties, in one commit; return its version.
+
+    Args:
+        spark: a session with Delta's extension.
+        snapshot: of a table that has the columns.
+        rows: `SESSION_COLUMNS` and `VALUE_COLUMNS`.
+        names: the carried ones.
+        properties: of the table.
 
     Raises:
         LakeError: another run has written since.
     """
     with _one_writer():
-        return commits.replace_all(spark, snapshot.address, snapshot.version, rows, properties).version
+        return commits.replace_all(spark, snapshot.address, snapshot.version, rows, names, properties).version
 
 
 def compact(spark: SparkSession, snapshot: Snapshot, before: date) -> list[date]:

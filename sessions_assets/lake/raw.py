@@ -4,7 +4,7 @@ Must not know Dagster, the environment, batch files or how a session is computed
 Source of the rules: R17 (a raw day is replaced), R21 (days expire).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date
 
 from delta.tables import DeltaTable
@@ -16,12 +16,18 @@ from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError, literals
 from sessions_assets.lake.spark import read
 from sessions_assets.lake.tables import Table
+from sessions_assets.rule.carried import of_attributes
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 
 
-def read_events(spark: SparkSession, snapshot: Snapshot, days: Collection[date]) -> DataFrame:
-    """Read the events of arrival days: the four columns of an event and `_updated_at`."""
-    return read_days(spark, snapshot, days).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
+def read_events(spark: SparkSession, snapshot: Snapshot, days: Collection[date], names: Sequence[str]) -> DataFrame:
+    """Read the events of arrival days: the four columns of an event, `_updated_at`, and `carried` of these names."""
+    return as_events(read_days(spark, snapshot, days), names)
+
+
+def as_events(rows: DataFrame, names: Sequence[str]) -> DataFrame:
+    """Return of raw rows what applying needs: the columns of `read_events`."""
+    return rows.select(*IDENTITY_COLUMNS, ARRIVAL_DAY, of_attributes(names, rows.columns))
 
 
 def read_days(spark: SparkSession, snapshot: Snapshot, days: Collection[date]) -> DataFrame:

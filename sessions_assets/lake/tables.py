@@ -3,6 +3,7 @@
 A table's name is also the name of its folder and of its asset. Must not know how a table is read or written.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sessions_assets.rule.events import ARRIVAL_DAY
@@ -18,6 +19,11 @@ class Column:
     nullable: bool = False
 
 
+def carried_meaning(name: str) -> str:
+    """Return the meaning of the column of a carried attribute (R24)."""
+    return f"Attribute {name} of the event, from its earliest arrival day; NULL: it had none."
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of the lake: name (of the folder and of the asset), columns, partition column.
@@ -30,6 +36,11 @@ class Table:
     columns: tuple[Column, ...]
     partition: str | None = None
     changes_rows: bool = False
+
+    def carrying(self, names: Sequence[str]) -> "Table":
+        """Return the table with columns for carried attributes."""
+        carried = [Column(name, "STRING", carried_meaning(name), nullable=True) for name in names]
+        return replace(self, columns=(*self.columns, *carried))
 
 
 _EVENT = (
@@ -101,6 +112,24 @@ DELIVERIES = Table(
             "judged_from",
             "STRING",
             "Versions of raw_events and raw_quarantine from which the day is being judged again; NULL: it is not.",
+            nullable=True,
+        ),
+        Column(
+            "input_format",
+            "STRING",
+            "Names, separator, unit and zone by which the batch was read, as JSON; NULL: the default ones.",
+            nullable=True,
+        ),
+        Column(
+            "ambiguous_times",
+            "BIGINT",
+            "Accepted rows whose local time the zone had twice; NULL: the zone is UTC.",
+            nullable=True,
+        ),
+        Column(
+            "missing_times",
+            "BIGINT",
+            "Accepted rows whose local time the zone did not have; NULL: the zone is UTC.",
             nullable=True,
         ),
     ),

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from fsspec.core import url_to_fs
 
+from sessions_assets.rule.input_format import OWN_FORMAT, InputFormat
 from sessions_assets.storage import LOCAL, S3_SCHEME, Storage
 
 COMPRESSIONS = (".gz", ".bz2", ".zst")
@@ -58,11 +59,11 @@ class Landing:
     Args:
         root: a folder or an address such as `s3://bucket/prefix`.
         storage: how an S3 bucket is reached.
-        csv_separator: between the fields of a `.csv` file; it is a tab in a `.tsv` file.
+        input_format: how the source delivers events.
     """
 
-    def __init__(self, root: str, storage: Storage = LOCAL, csv_separator: str = ",") -> None:
-        self.csv_separator = csv_separator
+    def __init__(self, root: str, storage: Storage = LOCAL, input_format: InputFormat = OWN_FORMAT) -> None:
+        self.input_format = input_format
         self._is_s3 = root.startswith(S3_SCHEME)
         self._files, self._root = url_to_fs(root, **storage.for_fsspec(root))
 

@@ -26,6 +26,7 @@ from sessions_assets.landing.rows import (
     TextLayout,
     attributes_of,
     check_names,
+    columns_of_events,
     is_padded,
     lines_of,
     opened,
@@ -38,7 +39,8 @@ from sessions_assets.landing.rows import (
     with_values,
     with_workers_of_this_python,
 )
-from sessions_assets.rule.events import IDENTITY_COLUMNS, UNPARSABLE_ROW
+from sessions_assets.rule.events import UNPARSABLE_ROW
+from sessions_assets.rule.input_format import InputFormat
 
 # White space belongs to the field. What is empty without quotes is NULL: no text can equal this noncharacter by chance.
 _CSV_OPTIONS = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "malformed", "nullValue": "\ufdd0"}
@@ -102,7 +104,7 @@ def csv_layout(source: Source, separator: str) -> CsvLayout:
         lines = dropwhile(lambda line: not line.strip(), map(records.without_marks, lines_of(stream)))
         header = next(records.records(lines, None, separator), b"").decode()
         names = _names(header, separator)
-        check_names(source.file, names)
+        check_names(source.file, names, source.input_format)
         is_on_disk = source.file.startswith("file:") and source.file.endswith((".csv", ".tsv"))
         padded = is_padded(source)
         has_no_quote = '"' not in header and _has_no_quote(stream, _PARTS_ON_DISK if is_on_disk else 1)
@@ -182,7 +184,7 @@ def _is(pattern: str) -> Column:
     return F.rlike("value", F.lit(rf"\A{_MARK}*+(?:{pattern})\z"))
 
 
-def read_csv(spark: SparkSession, layout: CsvLayout, files: Sequence[str]) -> DataFrame:
+def read_csv(spark: SparkSession, layout: CsvLayout, files: Sequence[str], input_format: InputFormat) -> DataFrame:
     """Return the rows of files, as `readers.read_rows` describes them."""
     quotes = layout.quotes or Quotes()
     # Without joining them all cores read a large file.
@@ -192,8 +194,8 @@ def read_csv(spark: SparkSession, layout: CsvLayout, files: Sequence[str]) -> Da
     is_broken = F.col("row").isNull() | F.col("row.malformed").isNotNull()
     if not quotes.are_absent:
         is_broken |= _has_stray_quote(layout, quotes)
-    spelled = check_names(files[0], layout.names)
-    columns = {c: F.col(f"row._{layout.names.index(spelled[c])}") for c in IDENTITY_COLUMNS}
+    spelled = check_names(files[0], layout.names, input_format)
+    columns = columns_of_events(input_format, lambda c: F.col(f"row._{layout.names.index(spelled[c])}"))
     parse_error = F.when(is_broken, F.lit(UNPARSABLE_ROW))
     return rows_of_text(lines, columns, _attributes(layout.names, set(spelled.values())), parse_error)
 

@@ -6,7 +6,7 @@ batch), R23 (attributes).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -17,15 +17,20 @@ from sessions_assets.landing.rows import (
     Source,
     TextLayout,
     check_names,
+    columns_of_events,
+    entries_named,
     is_padded,
     lines_at_the_beginning,
     opened,
+    plain,
     plain_name,
     read_lines,
     rows_of_text,
+    value_named,
     with_values,
 )
-from sessions_assets.rule.events import IDENTITY_COLUMNS, INVALID_UTF8, UNPARSABLE_ROW, WHITE_SPACE
+from sessions_assets.rule.events import IDENTITY_COLUMNS, INVALID_UTF8, UNPARSABLE_ROW
+from sessions_assets.rule.input_format import InputFormat
 
 _OPTIONS = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
@@ -45,8 +50,6 @@ _LONE_SURROGATE = (
 )
 # A text with more opening brackets that begins like an object or a list is taken for one.
 _DEEPEST = 100
-# Columns that are text or a number, but not an object, a list, true or false.
-_ID_COLUMNS = tuple(column for column in IDENTITY_COLUMNS if column != "timestamp")
 
 
 class JsonLayout(TextLayout):
@@ -60,18 +63,19 @@ def json_layout(source: Source) -> JsonLayout:
         DeliveryError: it cannot be read, has no object, or lacks a column; the message names the file.
     """
     names: dict[str, None] = {}
+    wanted = {plain_name(name) for name in source.input_format.names(IDENTITY_COLUMNS).values()}
     lines = 0
     with opened(source) as stream:
         padded = is_padded(source)
         for line in lines_at_the_beginning(stream, errors="replace"):
             lines += 1
             names |= dict.fromkeys(_names(line))
-            if set(IDENTITY_COLUMNS) <= {plain_name(name) for name in names}:
+            if wanted <= {plain_name(name) for name in names}:
                 break
     if lines and not names:
         raise DeliveryError(f"{source.file}: no JSON object in its {lines} lines: expected one a line")
     if lines:
-        check_names(source.file, tuple(names))
+        check_names(source.file, tuple(names), source.input_format)
     return JsonLayout(source.is_folder, padded)
 
 
@@ -83,8 +87,9 @@ def _names(line: str) -> list[str]:
     return list(row) if isinstance(row, dict) else []
 
 
-def read_json(spark: SparkSession, layout: JsonLayout, files: Sequence[str]) -> DataFrame:
+def read_json(spark: SparkSession, layout: JsonLayout, files: Sequence[str], input_format: InputFormat) -> DataFrame:
     """Return the rows of files, as `readers.read_rows` describes them."""
+    names = input_format.names(IDENTITY_COLUMNS)
     lines = read_lines(spark, layout, files)
     # Each step is used more than once by the next: as a column it is computed once.
     lines = lines.withColumn("value", F.ltrim("value", F.lit("\ufeff")))
@@ -97,24 +102,24 @@ def read_json(spark: SparkSession, layout: JsonLayout, files: Sequence[str]) -> 
     row = F.get("rows", F.lit(0))
     unmarked = F.transform_values(row, lambda _, value: _unmarked(value))
     lines = lines.withColumn("row", F.when(F.col("is_marked"), unmarked).otherwise(row))
-    lines = lines.withColumn("is_plain", _is_plain())
-    others = F.map_filter("row", lambda name, _: ~_plain(name).isin(*IDENTITY_COLUMNS))
-    lines = lines.withColumns(
-        {"others": F.when(~F.col("is_plain"), others), **{c: _value(c) for c in IDENTITY_COLUMNS}}
-    )
+    wanted = list({plain_name(name): name for name in names.values()}.values())
+    lines = lines.withColumn("is_plain", _is_plain(wanted))
+    others = F.map_filter("row", lambda name, _: ~plain(name).isin(*map(plain_name, wanted)))
+    values = columns_of_events(input_format, lambda column: value_named(F.col("row"), names[column]))
+    lines = lines.withColumns({"others": F.when(~F.col("is_plain"), others), **values})
     parse_error = (
         F.when(_has_lone_surrogate(), F.lit(INVALID_UTF8))
         .when(F.col("is_marked") & _without_backslashes().contains(r"\u0001"), F.lit(UNPARSABLE_ROW))
-        .when(_is_broken(), F.lit(UNPARSABLE_ROW))
+        .when(_is_broken(names, wanted), F.lit(UNPARSABLE_ROW))
     )
     columns = {column: F.col(column) for column in IDENTITY_COLUMNS}
     return rows_of_text(lines, columns, with_values(F.col("others")), parse_error)
 
 
-def _is_plain() -> Column:
-    """Return whether a row has the four columns, as they are spelled here, and no other: most rows of many logs."""
-    four = [F.col("row")[column].isNotNull() for column in IDENTITY_COLUMNS]
-    return F.coalesce(reduce(Column.__and__, four, F.size("row") == len(IDENTITY_COLUMNS)), F.lit(False))  # noqa: FBT003
+def _is_plain(wanted: Sequence[str]) -> Column:
+    """Return whether a row has the columns of an event, as they are spelled here, and no other: as of many logs."""
+    each = [F.col("row")[name].isNotNull() for name in wanted]
+    return F.coalesce(reduce(Column.__and__, each, F.size("row") == len(wanted)), F.lit(False))  # noqa: FBT003
 
 
 def _unmarked(value: Column) -> Column:
@@ -136,44 +141,34 @@ def _without_backslashes() -> Column:
     return F.regexp_replace("value", r"\\\\", "")
 
 
-def _is_broken() -> Column:
+def _is_broken(names: Mapping[str, str], wanted: Sequence[str]) -> Column:
     """Return whether a line is not exactly one object, has a name twice, or has an id that is no text and no number."""
     is_one = (F.size("rows") == 2) & F.get("rows", F.lit(1)).isNull()  # noqa: PLR2004 - the object and the NULL
     has_twice = F.size(F.array_distinct(F.map_keys("row"))) != F.size("row")
-    ids = [F.col(column) for column in _ID_COLUMNS]
-    seems_other = reduce(Column.__or__, [F.left(i, F.lit(1)).isin("{", "[") | i.isin("true", "false") for i in ids])
+    of_ids = {column: plain_name(name) for column, name in names.items() if column != "timestamp"}
+    ids = [F.col(column) for column in of_ids]
+    begins_so = [F.left(i, F.lit(1)).isin("{", "[") | i.isin("true", "false") for i in ids]
+    seems_other = reduce(Column.__or__, begins_so, F.lit(False))  # noqa: FBT003
     typed = F.map_entries(F.from_json("value", "map<string, variant>", _OPTIONS))
     is_other = F.exists(
         typed,
         lambda entry: (
-            _plain(entry["key"]).isin(*_ID_COLUMNS)
+            plain(entry["key"]).isin(*of_ids.values())
             & F.schema_of_variant(entry["value"]).rlike("^(?:OBJECT|ARRAY|BOOLEAN)")
         ),
     )
     # Spark asks for the type of a deeper one until its stack is full, and the process ends.
-    is_deep = reduce(Column.__or__, [F.length(F.regexp_replace(i, r"[^\[{]", "")) > _DEEPEST for i in ids])
+    brackets = [F.length(F.regexp_replace(i, r"[^\[{]", "")) > _DEEPEST for i in ids]
+    is_deep = reduce(Column.__or__, brackets, F.lit(False))  # noqa: FBT003
     is_other = F.when(is_deep, F.lit(True)).otherwise(is_other)  # noqa: FBT003
-    is_repeated = F.when(~F.col("is_plain"), has_twice | F.coalesce(_is_ambiguous(), F.lit(False)))  # noqa: FBT003
+    is_repeated = F.when(~F.col("is_plain"), has_twice | F.coalesce(_is_ambiguous(wanted), F.lit(False)))  # noqa: FBT003
     odd = [F.coalesce(is_odd, F.lit(False)) for is_odd in (is_repeated, F.when(seems_other, is_other))]  # noqa: FBT003
     return F.col("row").isNull() | ~is_one | reduce(Column.__or__, odd)
 
 
-def _value(column: str) -> Column:
-    # Almost always the name is spelled as it should be.
-    return F.coalesce(F.col("row")[column], F.get(_spelled(column), F.lit(0))["value"])
-
-
-def _spelled(column: str) -> Column:
-    return F.filter(F.map_entries("row"), lambda entry: _plain(entry["key"]) == column)
-
-
-def _is_ambiguous() -> Column:
-    """Return whether a row has one of the four columns in two spellings."""
-    each = [F.col("row")[column].isNotNull() for column in IDENTITY_COLUMNS]
-    has_four = F.size("row") - F.size("others") == len(IDENTITY_COLUMNS)
-    twice = reduce(Column.__or__, [F.size(_spelled(column)) > 1 for column in IDENTITY_COLUMNS])
-    return F.when(~reduce(Column.__and__, each, has_four), twice)
-
-
-def _plain(name: Column) -> Column:
-    return F.lower(F.btrim(name, F.lit(WHITE_SPACE)))
+def _is_ambiguous(wanted: Sequence[str]) -> Column:
+    """Return whether a row has one of the columns of an event in two spellings."""
+    each = [F.col("row")[name].isNotNull() for name in wanted]
+    has_each = F.size("row") - F.size("others") == len(wanted)
+    twice = reduce(Column.__or__, [F.size(entries_named(F.col("row"), name)) > 1 for name in wanted])
+    return F.when(~reduce(Column.__and__, each, has_each), twice)

@@ -23,6 +23,7 @@ from sessions_assets.landing.rows import (
     Source,
     attributes_of,
     check_names,
+    columns_of_events,
     first_line,
     literal_path,
     origin,
@@ -31,6 +32,7 @@ from sessions_assets.landing.rows import (
     shown,
 )
 from sessions_assets.rule.events import INVALID_UTF8
+from sessions_assets.rule.input_format import InputFormat
 
 _CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"}
 _NESTED = re.compile(r"struct|array|map|variant")
@@ -78,7 +80,7 @@ def parquet_layout(source: Source) -> ParquetLayout:
             schema, kinds = _schema(source)
     except (PySparkException, Py4JJavaError) as error:
         raise DeliveryError(f"{source.file} cannot be read: {first_line(error)}") from error
-    spelled = check_names(source.file, schema.names)
+    spelled = check_names(source.file, schema.names, source.input_format)
     if twice := sorted(name for name, times in Counter(schema.names).items() if times > 1):
         raise DeliveryError(f"{source.file} has column {shown(twice)} twice: expected each once")
     found = {column: schema[name].dataType.simpleString() for column, name in spelled.items()}
@@ -162,13 +164,15 @@ def _schema_without_unread_types(spark: SparkSession, in_file: Any) -> StructTyp
     return StructType([f for field in in_file.getFields() for f in converted(readable(field)).fields])
 
 
-def read_parquet(spark: SparkSession, layout: ParquetLayout, files: Sequence[str]) -> DataFrame:
+def read_parquet(
+    spark: SparkSession, layout: ParquetLayout, files: Sequence[str], input_format: InputFormat
+) -> DataFrame:
     """Return the rows of files, as `readers.read_rows` describes them."""
     schema = layout.struct
     rows = spark.read.schema(schema).parquet(*[literal_path(file) for file in files])
-    spelled = check_names(files[0], schema.names)
+    spelled = check_names(files[0], schema.names, input_format)
     texts = {field.name: _text(field, kind) for field, kind in zip(schema, layout.kinds, strict=True)}
-    columns = {column: texts[name] for column, name in spelled.items()}
+    columns = columns_of_events(input_format, lambda column: texts[spelled[column]])
     position = schema.names.index(spelled["timestamp"])
     event_time = _event_time(schema[position], layout.kinds[position])
     # Not through text, which would take most of the time of reading.
@@ -190,12 +194,22 @@ def read_parquet(spark: SparkSession, layout: ParquetLayout, files: Sequence[str
 
 
 def _event_time(field: StructField, kind: str) -> Column:
-    """Return the time that a column stores with a type; NULL: it has another type."""
+    """Return the point in time that a column stores; NULL: it has another type, or shows the time of some zone.
+
+    Of these NULL only if the text of the time says the same: one beyond the years 1 to 9999 is not shown as a time.
+    """
     value = F.col(quoted(field.name))
     if kind.startswith("TIMESTAMP"):
-        return _time(value, kind)
-    is_time = field.dataType.simpleString().startswith("timestamp")
-    return value.cast("timestamp") if is_time else F.lit(None).cast("timestamp")
+        time = _time(value, kind)
+        second = _floor_divided(value, _per_second(kind))
+        return time if kind.endswith("true)") else F.when(~second.between(_FIRST_SECOND, _LAST_SECOND), time)
+    match field.dataType.simpleString():
+        case "timestamp":
+            return value
+        case "timestamp_ntz":
+            time = value.cast("timestamp")
+            return F.when(~F.year(value).between(1, 9999), time)
+    return F.lit(None).cast("timestamp")
 
 
 def _time(count: Column, kind: str) -> Column:

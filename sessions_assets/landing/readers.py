@@ -1,7 +1,8 @@
 """Readers: the files of batches as rows of strings, whatever their format.
 
 Must not know what makes a row a valid event, how a batch is found, the Delta tables or Dagster.
-Source of the rules: R7 (strings as delivered), R8 (a row that the format cannot parse), R23 (nothing is left out).
+Source of the rules: R7 (strings as delivered), R8 (a row that the format cannot parse), R23 (nothing is left out), R25
+(names).
 """
 
 from collections import defaultdict
@@ -15,14 +16,15 @@ from sessions_assets.landing.csv_files import CsvLayout, csv_layout, read_csv, w
 from sessions_assets.landing.json_files import JsonLayout, json_layout, read_json
 from sessions_assets.landing.parquet_files import ParquetLayout, parquet_layout, read_parquet
 from sessions_assets.landing.rows import Source
+from sessions_assets.rule.input_format import InputFormat
 
 
 def read_rows(spark: SparkSession, landing: Landing, deliveries: Sequence[Delivery]) -> DataFrame:
     """Return the rows of batches as strings.
 
     Returns:
-        The four event columns as strings; TIMESTAMP `event_time`, NULL unless the file stores the timestamp with a
-        type; MAP<STRING, STRING> `attributes`, the other columns that are not NULL by their names as delivered, NULL
+        The four event columns as strings; TIMESTAMP `event_time`, NULL unless the file stores the timestamp as a point
+        in time; MAP<STRING, STRING> `attributes`, the other columns that are not NULL by their names as delivered, NULL
         if there are none (R23); `parse_error`, the reason why the row cannot be parsed, or NULL; `raw_text`, the text
         of the row (of a Parquet file, the row as JSON); `source_file`; DATE `_updated_at`.
 
@@ -35,7 +37,8 @@ def read_rows(spark: SparkSession, landing: Landing, deliveries: Sequence[Delive
     files: dict[CsvLayout | JsonLayout | ParquetLayout, list[str]] = defaultdict(list)
     for file, layout in layouts.items():
         files[layout].append(file)
-    return reduce(DataFrame.unionByName, [_read(spark, layout, group) for layout, group in files.items()])
+    groups = [_read(spark, layout, group, landing.input_format) for layout, group in files.items()]
+    return reduce(DataFrame.unionByName, groups)
 
 
 def _layout(source: Source) -> CsvLayout | JsonLayout | ParquetLayout:
@@ -47,13 +50,18 @@ def _layout(source: Source) -> CsvLayout | JsonLayout | ParquetLayout:
             return json_layout(source)
         case "tsv":
             return csv_layout(source, "\t")
-    return csv_layout(source, source.landing.csv_separator)
+    return csv_layout(source, source.input_format.csv_separator)
 
 
-def _read(spark: SparkSession, layout: CsvLayout | JsonLayout | ParquetLayout, files: Sequence[str]) -> DataFrame:
+def _read(
+    spark: SparkSession,
+    layout: CsvLayout | JsonLayout | ParquetLayout,
+    files: Sequence[str],
+    input_format: InputFormat,
+) -> DataFrame:
     match layout:
         case CsvLayout():
-            return read_csv(spark, layout, files)
+            return read_csv(spark, layout, files, input_format)
         case JsonLayout():
-            return read_json(spark, layout, files)
-    return read_parquet(spark, layout, files)
+            return read_json(spark, layout, files, input_format)
+    return read_parquet(spark, layout, files, input_format)

@@ -9,7 +9,7 @@ import re
 import sys
 import zlib
 from bz2 import BZ2File
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -26,7 +26,8 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.landing import padded_gzip
 from sessions_assets.landing.batches import DeliveryError, Landing
-from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, INVALID_UTF8
+from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, INVALID_UTF8, WHITE_SPACE
+from sessions_assets.rule.input_format import InputFormat
 
 LONGEST_LINE = 1 << 28
 """In bytes: what is read at once of the beginning of a file."""
@@ -73,6 +74,11 @@ class Source:
     landing: Landing
     file: str
     is_folder: bool
+
+    @property
+    def input_format(self) -> InputFormat:
+        """Return how the source delivers events."""
+        return self.landing.input_format
 
 
 @dataclass(frozen=True)
@@ -180,20 +186,35 @@ def lines_at_the_beginning(stream: TextIO, errors: str) -> Iterator[str]:
             yield text
 
 
-def check_names(file: str, names: Sequence[str]) -> dict[str, str]:
-    """Return for each column of an event its name as the file spells it; case and white space around do not matter.
+def check_names(file: str, names: Sequence[str], input_format: InputFormat) -> dict[str, str]:
+    """Return for each column of an event, unless it is a constant, its name as the file spells it (R25).
+
+    Case and white space around a name do not matter.
 
     Raises:
         DeliveryError: a column is missing or occurs twice; the message names file, column, and the names found.
     """
-    spelled: Mapping[str, list[str]] = {c: [n for n in names if plain_name(n) == c] for c in IDENTITY_COLUMNS}
+    wanted = input_format.names(IDENTITY_COLUMNS)
+    spelled = {c: [n for n in names if plain_name(n) == plain_name(name)] for c, name in wanted.items()}
     missing = [column for column, found in spelled.items() if not found]
     twice = [column for column, found in spelled.items() if len(found) > 1]
     if missing or twice:
-        problem = f"lacks column {', '.join(missing)}" if missing else f"has column {', '.join(twice)} twice"
+        problem = "lacks column" if missing else "has column"
+        listed = ", ".join(_renamed(column, wanted[column]) for column in missing or twice)
         found = shown(names) or "no header"
-        raise DeliveryError(f"{file} {problem}: expected {', '.join(IDENTITY_COLUMNS)}; found {found}")
+        expected = f"expected {shown(list(dict.fromkeys(wanted.values())))}; found {found}"
+        raise DeliveryError(f"{file} {problem} {listed}{'' if missing else ' twice'}: {expected}")
     return {column: found[0] for column, found in spelled.items()}
+
+
+def _renamed(column: str, name: str) -> str:
+    return name if name == column else f"{shown([name])} for {column}"
+
+
+def columns_of_events(input_format: InputFormat, value: Callable[[str], Column]) -> dict[str, Column]:
+    """Return the columns of an event: the delivered values, and constants (R25)."""
+    constants = input_format.constants
+    return {c: F.lit(constants[c]) if c in constants else value(c) for c in IDENTITY_COLUMNS}
 
 
 def shown(names: Sequence[str]) -> str:
@@ -337,6 +358,22 @@ def literal_path(file: str) -> str:
 def plain_name(name: str) -> str:
     """Return a column's name without case and white space around it."""
     return name.strip().lower()
+
+
+def plain(name: Column) -> Column:
+    """Return names as `plain_name` does."""
+    return F.lower(F.btrim(name, F.lit(WHITE_SPACE)))
+
+
+def entries_named(values: Column, name: str) -> Column:
+    """Return the entries of a map that have a name, in whatever case and white space."""
+    return F.filter(F.map_entries(values), lambda entry: plain(entry["key"]) == plain_name(name))
+
+
+def value_named(values: Column, name: str) -> Column:
+    """Return the value that a map has under a name."""
+    # Almost always the name is spelled as it should be.
+    return F.coalesce(values[name], F.get(entries_named(values, name), F.lit(0))["value"])
 
 
 def quoted(name: str) -> str:

@@ -2,11 +2,12 @@
 
 `plan_apply` refuses what cannot be applied, `compute` finds what changes, `commit` writes it. Must not know Dagster,
 the environment, batch files or how a session is computed.
-Source of the rules: R16 (one commit), R18, R22.
+Source of the rules: R16 (one commit), R18, R22, R24.
 
 A crash needs no repair: it is one commit, and applying a day again changes nothing.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 
@@ -60,8 +61,10 @@ def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyPlan
     sessions = lake.find(ODS_SESSIONS)
     if sessions is not None:
         check_rule(sessions, rule)
-    pending = _pending(sessions, entries)
-    return ApplyPlan(tuple(entries), tuple(e.day for e in pending), raw_events, sessions, rule, tuple(pending))
+    pending = tuple(_pending(sessions, entries, rule))
+    delivered = {name for entry in entries.values() for name in entry.attribute_names or ()}
+    absent = tuple(name for name in rule.carried if name not in delivered)
+    return ApplyPlan(tuple(entries), tuple(e.day for e in pending), raw_events, sessions, rule, pending, absent)
 
 
 def _check_raw(raw_events: Snapshot | None, entries: Mapping[date, Entry]) -> None:
@@ -76,11 +79,12 @@ def _check_raw(raw_events: Snapshot | None, entries: Mapping[date, Entry]) -> No
 
 
 def check_rule(sessions: Snapshot, rule: SessionRule) -> None:
-    """Make sure that ods_sessions was built under this rule (R22).
+    """Make sure that ods_sessions was built under this rule (R22), and can have its carried attributes (R24).
 
     Raises:
-        LakeError: it was built under another one.
+        LakeError: it was built under another one, or cannot.
     """
+    ods.check_columns(sessions, rule.carried)
     if differing := rule.differing_properties(sessions.properties()):
         wanted = rule.as_properties()
         built_with = ", ".join(f"{name}={value}" for name, value in differing.items())
@@ -92,20 +96,21 @@ def check_rule(sessions: Snapshot, rule: SessionRule) -> None:
         )
 
 
-def _pending(sessions: Snapshot | None, entries: Mapping[date, Entry]) -> list[Entry]:
+def _pending(sessions: Snapshot | None, entries: Mapping[date, Entry], rule: SessionRule) -> list[Entry]:
     """Leave out the days that ods_sessions holds, as they landed and under this code, if nobody else has written it.
 
     Whatever else was applied since, the table is the rule over all deliveries (R18).
     """
-    own = {_applied_by(commit) for commit in ods.own_commits(sessions)} if sessions else set()
+    own = {_applied_by(commit, rule) for commit in ods.own_commits(sessions)} if sessions else set()
     held = [entry for entry in entries.values() if entry.applied_at and entry.applied_by in own]
     if held:
         LOGGER.info("applied already: %s", ", ".join(str(entry.day) for entry in held))
     return [entry for entry in entries.values() if entry not in held]
 
 
-def _applied_by(commit_id: str) -> str:
-    return f"{commit_id} {code_version()}"
+def _applied_by(commit_id: str, rule: SessionRule) -> str:
+    # The rule itself is a property of the table; what it carries decides which rows an application changes.
+    return " ".join([commit_id, code_version(), *([json.dumps(rule.carried)] if rule.carried else [])])
 
 
 def landed_batch(spark: SparkSession, plan: ApplyPlan) -> Batch:
@@ -120,7 +125,7 @@ def landed_batch(spark: SparkSession, plan: ApplyPlan) -> Batch:
         measured = measure(RAW_EVENTS, plan.raw, plan.days)
         note(f"{sum(part.rows for part in measured)} rows of {len(plan.days)} batches")
     # Each query reads the rows again: that costs less than to keep them.
-    return Batch(raw.read_events(spark, plan.raw, plan.pending), measured)
+    return Batch(raw.read_events(spark, plan.raw, plan.pending, plan.rule.carried), measured)
 
 
 def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -> ApplyResult:
@@ -132,20 +137,21 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
     """
     sessions = plan.ods
     if sessions is None:
-        create(spark, lake, ODS_SESSIONS, plan.rule.as_properties())
+        create(spark, lake, ODS_SESSIONS.carrying(plan.rule.carried), plan.rule.as_properties())
         # The changes were computed from no rows: if another run has written since, the commit is refused.
         sessions = lake.snapshot(ODS_SESSIONS, version=0)
         check_rule(sessions, plan.rule)
     counts = changes.counts
     if changes.rows is not None and counts.dates:
-        rows = counts.rows
-        changed = RowChanges(changes.rows, rows[INSERT], rows[UPDATE], rows[DELETE], *counts.dates)
+        rows, carried = counts.rows, plan.rule.carried
+        changed = RowChanges(changes.rows, rows[INSERT], rows[UPDATE], rows[DELETE], *counts.dates, carried)
         with phase("commit") as note:
+            sessions = ods.add_columns(spark, lake, sessions, carried)
             made = ods.commit_changes(spark, sessions, changed, lake.commit)
             note(f"event dates {changed.first} to {changed.last}, version {made.version}")
     else:
         made = Committed(sessions.version, ods.commit_id(sessions) if plan.entries else None)
     if plan.entries:
         commit_id = made.txn_id or ods.commit_id(lake.snapshot(ODS_SESSIONS, made.version))
-        lake.ledger.record_applied(plan.entries, _applied_by(commit_id))
-    return ApplyResult(counts.days, counts.rows, counts.sessions, counts.dates, made.version)
+        lake.ledger.record_applied(plan.entries, _applied_by(commit_id, plan.rule))
+    return ApplyResult(counts.days, counts.rows, counts.sessions, counts.dates, made.version, plan.absent)

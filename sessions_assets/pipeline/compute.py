@@ -16,6 +16,7 @@ from sessions_assets.lake import ods
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Measured, measure
 from sessions_assets.lake.ledger import Entry
+from sessions_assets.lake.raw import as_events
 from sessions_assets.lake.spark import read, shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.pipeline.progress import phase
@@ -43,6 +44,7 @@ class ApplyPlan:
         ods: ods_sessions; None if there is no table yet.
         rule: timeouts and user actions, those that ods_sessions was built with.
         entries: what the ledger knows of the pending days; empty in a preview.
+        absent: carried attributes that no batch of the run has.
     """
 
     days: tuple[date, ...]
@@ -51,6 +53,7 @@ class ApplyPlan:
     ods: Snapshot | None
     rule: SessionRule
     entries: tuple[Entry, ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Batch:
     """The accepted rows of the days of a run.
 
     Attributes:
-        rows: the four event columns and `_updated_at`; at least those of the pending days.
+        rows: the four event columns, `_updated_at` and `carried`; at least those of the pending days.
         measured: what they are, of all days.
     """
 
@@ -105,7 +108,7 @@ def _changed_rows(spark: SparkSession, plan: ApplyPlan, batch: Batch, stored: Se
     incoming, touched = of_days, of_days
     if plan.ods and plan.raw and any(part.day in days for part in stored):
         stored_of_days = read(spark, plan.ods).where(F.col("first_updated_at").isin(*days))
-        other_raw = read(spark, plan.raw).where(~F.col(ARRIVAL_DAY).isin(*days)).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
+        other_raw = as_events(read(spark, plan.raw).where(~F.col(ARRIVAL_DAY).isin(*days)), plan.rule.carried)
         incoming = of_days.unionByName(held_elsewhere(stored_of_days, of_days, other_raw))
         touched = of_days.select(*IDENTITY_COLUMNS).unionByName(stored_of_days.select(*IDENTITY_COLUMNS))
     since = earliest_changes(touched)
@@ -113,7 +116,8 @@ def _changed_rows(spark: SparkSession, plan: ApplyPlan, batch: Batch, stored: Se
     if sum(part.keys for part in measured) < _BROADCAST_KEYS:
         since = F.broadcast(since)
     first = min(part.first for part in measured) - plan.rule.longest_timeout
-    return changes(incoming, ods.rows_in_reach(spark, plan.ods, first.date()), since, days, plan.rule)
+    stored_in_reach = ods.rows_in_reach(spark, plan.ods, first.date(), plan.rule.carried)
+    return changes(incoming, stored_in_reach, since, days, plan.rule)
 
 
 def _change_groups(changed: DataFrame) -> list[Row]:

@@ -15,8 +15,8 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.ods import read_rows
 from sessions_assets.lake.raw import read_events
-from sessions_assets.lake.spark import read
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
 from sessions_assets.pipeline.progress import phase
 from sessions_assets.rule.changes import earliest_changes
@@ -59,7 +59,8 @@ def inspect(spark: SparkSession, lake: Lake, days: Sequence[date], rule: Session
     expired = {day for day, entry in lake.ledger.entries(days).items() if entry.expired_at}
     kept = [day for day in days if day not in expired]
     sessions, raw_events = lake.snapshot(ODS_SESSIONS), lake.snapshot(RAW_EVENTS)
-    stored, batch = read(spark, sessions), read_events(spark, raw_events, kept)
+    stored = read_rows(spark, sessions, rule.carried)
+    batch = read_events(spark, raw_events, kept, rule.carried)
     touched = batch.select(*IDENTITY_COLUMNS, F.col(ARRIVAL_DAY).alias("day"))
     if expired:
         brought = stored.where(F.col("first_updated_at").isin(*expired))
@@ -89,7 +90,8 @@ def inspect_all(spark: SparkSession, lake: Lake, rule: SessionRule) -> Inspectio
         LakeError: ods_sessions or raw_events does not exist.
     """
     kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
-    stored, batches = read(spark, lake.snapshot(ODS_SESSIONS)), read_events(spark, lake.snapshot(RAW_EVENTS), kept)
+    stored = read_rows(spark, lake.snapshot(ODS_SESSIONS), rule.carried)
+    batches = read_events(spark, lake.snapshot(RAW_EVENTS), kept, rule.carried)
     judged = violations_of_all(stored, batches, kept, rule)
     whole = Inspection()
     with phase("inspect") as note:

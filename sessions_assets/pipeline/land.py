@@ -2,7 +2,7 @@
 
 `plan_land` refuses what cannot be landed, `compute` reads and judges the rows, `commit` writes them. Must not know
 Dagster, the environment, file formats or ods_sessions.
-Source of the rules: R8 (bad rows), R11 to R13 (lateness), R17 (a raw day is replaced), R20, R21.
+Source of the rules: R8 (bad rows), R11 to R13 (lateness), R17 (a raw day is replaced), R20, R21, R26.
 
 A crash needs no repair. The ledger first notes that the landing has begun and last that it has ended: in between
 ods_sessions refuses the day, and landing it again mends it.
@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -30,10 +30,13 @@ from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
 from sessions_assets.landing.readers import read_rows
 from sessions_assets.landing.rows import named, reading
+from sessions_assets.pipeline.clock_changes import KINDS, counts_of_odd_times
 from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.pipeline.results import LandedDay
 from sessions_assets.rule.events import IDENTITY_COLUMNS, PARSE_ERRORS, typed
+from sessions_assets.rule.input_format import UTC as UTC_ZONE
+from sessions_assets.rule.input_format import InputFormat
 
 
 class LandingError(Exception):
@@ -49,6 +52,7 @@ class LandPlan:
         fresh: the other ones.
         known: what the ledger knew of these days.
         lateness_days: N.
+        input_format: how the source delivers events.
         raw_events: the table before the landing; None if it is not there yet.
         raw_quarantine: the same.
         judged_from: the versions of both that are judged again; None: the rows come from files.
@@ -58,9 +62,33 @@ class LandPlan:
     fresh: Mapping[date, Delivery]
     known: Mapping[date, Entry]
     lateness_days: int
+    input_format: InputFormat
     raw_events: Snapshot | None
     raw_quarantine: Snapshot | None
     judged_from: str | None = None
+
+    def entry(self, day: date, numbers: LandedDay | None = None) -> Entry:
+        """Return the ledger's entry of a fresh batch, without numbers while it is being landed."""
+        batch = self.fresh[day]
+        read_by: str | None = self.input_format.as_json()
+        if self.judged_from and not numbers:
+            # Until the end the rows are still read from those versions.
+            read_by = self.known[day].input_format
+        counts = (numbers.rows_delivered, numbers.rows_accepted, numbers.rows_quarantined) if numbers else (0, 0, 0)
+        return Entry(
+            day,
+            batch.source,
+            batch.fingerprint,
+            *counts,
+            landed_at=datetime.now(UTC) if numbers else None,
+            lateness_days=self.lateness_days,
+            code=code_version(),
+            attributes=json.dumps(numbers.attributes, ensure_ascii=False) if numbers else None,
+            judged_from=None if numbers else self.judged_from,
+            input_format=read_by,
+            ambiguous_times=numbers.ambiguous_times if numbers else None,
+            missing_times=numbers.missing_times if numbers else None,
+        )
 
 
 def land(
@@ -95,24 +123,23 @@ def plan_land(lake: Lake, landing: Landing, days: Sequence[date], lateness_days:
         raise DeliveryError(landing.missing(days[0]))
     entries = lake.ledger.open_entries(batches)
     raw_events, raw_quarantine = lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE)
-    unchanged = _unchanged(batches, entries, lateness_days, raw_events, raw_quarantine)
+    same = {
+        day: entry
+        for day, entry in entries.items()
+        if is_judged(entry, lateness_days, landing.input_format) and entry.fingerprint == batches[day].fingerprint
+    }
+    unchanged = _unchanged(batches, same, raw_events, raw_quarantine)
     fresh = {day: batch for day, batch in batches.items() if day not in unchanged}
-    return LandPlan(unchanged, fresh, entries, lateness_days, raw_events, raw_quarantine)
+    return LandPlan(unchanged, fresh, entries, lateness_days, landing.input_format, raw_events, raw_quarantine)
 
 
 def _unchanged(
     batches: Mapping[date, Delivery],
-    entries: Mapping[date, Entry],
-    lateness_days: int,
+    same: Mapping[date, Entry],
     raw_events: Snapshot | None,
     raw_quarantine: Snapshot | None,
 ) -> dict[date, Delivery]:
-    """Return the batches already landed unchanged: same fingerprint, lateness and code version, counts match."""
-    same = {
-        day: entry
-        for day, entry in entries.items()
-        if is_judged(entry, lateness_days) and entry.fingerprint == batches[day].fingerprint
-    }
+    """Return those of the same batches, judged in the same way, whose rows the raw tables hold."""
     accepted, refused = count_rows(raw_events, same), count_rows(raw_quarantine, same)
     whole = [day for day, e in same.items() if (accepted[day], refused[day]) == (e.rows_accepted, e.rows_quarantined)]
     if whole:
@@ -120,9 +147,10 @@ def _unchanged(
     return {day: batches[day] for day in whole}
 
 
-def is_judged(entry: Entry, lateness_days: int) -> bool:
-    """Return whether a day has landed whole, under this lateness, by this code."""
-    return entry.landed_at is not None and (entry.lateness_days, entry.code) == (lateness_days, code_version())
+def is_judged(entry: Entry, lateness_days: int, input_format: InputFormat) -> bool:
+    """Return whether a day has landed whole, under these settings, by this code."""
+    judged_by = (entry.lateness_days, entry.input_format, entry.code)
+    return entry.landed_at is not None and judged_by == (lateness_days, input_format.as_json(), code_version())
 
 
 def compute(spark: SparkSession, landing: Landing, plan: LandPlan) -> DataFrame | None:
@@ -142,7 +170,7 @@ def read_batches(
     Raises:
         DeliveryError: a batch cannot be taken.
     """
-    return typed(read_rows(spark, landing, list(batches.values())), lateness_days)
+    return typed(read_rows(spark, landing, list(batches.values())), lateness_days, landing.input_format)
 
 
 def commit(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame | None) -> dict[date, LandedDay]:
@@ -156,23 +184,21 @@ def commit(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame | No
         LakeError: a file changed while it was read, or another run lands one of these days.
     """
     if rows is None:
-        return _landed_days(plan, plan.raw_events, plan.raw_quarantine)
-    known = lake.ledger.begin(
-        [replace(_entry(batch, plan.lateness_days), judged_from=plan.judged_from) for batch in plan.fresh.values()]
-    )
+        return _landed_days(plan, plan.raw_events, plan.raw_quarantine, {})
+    known = lake.ledger.begin([plan.entry(day) for day in plan.fresh])
     files = [file for batch in plan.fresh.values() for file in batch.files]
     with _writing(files):
         try:
-            delivered, refused = _write_events(spark, lake, plan, rows)
+            numbers = _write_events(spark, lake, plan, rows)
         except Exception:
             # An interruption is no such failure: Spark may still be writing then.
             _take_back(lake, plan, known)
             raise
-        _write_quarantine(spark, lake, plan, rows, refused)
-    landed = _landed_days(plan, lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE))
+        _write_quarantine(spark, lake, plan, rows, numbers.refused)
+    landed = _landed_days(plan, lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE), numbers.odd_times)
     fresh = {day: landed[day] for day in plan.fresh}
-    _check_kept(fresh, delivered, refused)
-    lake.ledger.record([_entry(plan.fresh[day], plan.lateness_days, numbers) for day, numbers in fresh.items()])
+    _check_kept(fresh, numbers)
+    lake.ledger.record([plan.entry(day, of_day) for day, of_day in fresh.items()])
     return landed
 
 
@@ -195,14 +221,30 @@ def _take_back(lake: Lake, plan: LandPlan, known: Mapping[date, Entry]) -> None:
         lake.ledger.take_back(plan.fresh, known)
 
 
-def _write_events(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame) -> tuple[int, int]:
-    """Write the accepted rows; return the number of all rows, and of the refused ones."""
+@dataclass(frozen=True)
+class _Numbers:
+    """What was counted while rows were written: all, the refused ones, and by day and kind those with odd times."""
+
+    delivered: int
+    refused: int
+    odd_times: Mapping[tuple[date, str], int]
+
+
+def _write_events(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame) -> _Numbers:
+    """Write the accepted rows, and count all of them."""
     if plan.raw_events is None:
         create(spark, lake, RAW_EVENTS)
     # Counted while they are written, so that a batch is read once, unless something in it is refused.
     is_refused = F.col("reason").isNotNull()
     observation = Observation()
-    observed = rows.observe(observation, F.count("*").alias("delivered"), F.count_if(is_refused).alias("refused"))
+    zone, lateness = plan.input_format.time_zone, plan.lateness_days
+    odd_times = counts_of_odd_times(spark, zone, plan.fresh, lateness) if "local_time" in rows.columns else {}
+    observed = rows.observe(
+        observation,
+        F.count("*").alias("delivered"),
+        F.count_if(is_refused).alias("refused"),
+        *[count.alias(f"{day} {kind}") for (day, kind), count in odd_times.items()],
+    )
     is_new = not any(count_rows(plan.raw_events, plan.fresh).values())
     with phase("write raw_events") as note:
         if is_new:
@@ -211,7 +253,8 @@ def _write_events(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFra
             raw.replace_days(lake, RAW_EVENTS, plan.fresh, observed.where(~is_refused))
         numbers = observation.get
         note(f"{', '.join(batch.source for batch in plan.fresh.values())}: {numbers['delivered']} rows")
-    return numbers["delivered"], numbers["refused"]
+    counted = {(day, kind): numbers[f"{day} {kind}"] for day, kind in odd_times}
+    return _Numbers(numbers["delivered"], numbers["refused"], counted)
 
 
 def _write_quarantine(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame, refused: int) -> None:
@@ -231,14 +274,25 @@ def _quarantined(rows: DataFrame) -> DataFrame:
     return rows.where(F.col("reason").isNotNull()).withColumns(parsed)
 
 
-def _landed_days(plan: LandPlan, raw_events: Snapshot | None, raw_quarantine: Snapshot | None) -> dict[date, LandedDay]:
+def _landed_days(
+    plan: LandPlan,
+    raw_events: Snapshot | None,
+    raw_quarantine: Snapshot | None,
+    odd_times: Mapping[tuple[date, str], int],
+) -> dict[date, LandedDay]:
     """Count what the tables hold of each day: events by how late they are, refused rows by their reason."""
     batches = {**plan.unchanged, **plan.fresh}
     names = {day: plan.known[day].attribute_names or () for day in plan.unchanged}
     names |= attribute_names(raw_events, plan.fresh) if raw_events and plan.fresh else {}
     accepted = _count_by(raw_events, batches, DAYS_LATE)
     refused = _count_by(raw_quarantine, batches, "reason")
-    return {day: LandedDay(batches[day].source, names[day], refused[day], accepted[day]) for day in sorted(batches)}
+    none = None if plan.input_format.time_zone == UTC_ZONE else 0
+    odd = {day: [odd_times.get((day, kind), none) for kind in KINDS] for day in plan.fresh}
+    odd |= {day: [plan.known[day].ambiguous_times, plan.known[day].missing_times] for day in plan.unchanged}
+    return {
+        day: LandedDay(batches[day].source, names[day], refused[day], accepted[day], *odd[day])
+        for day in sorted(batches)
+    }
 
 
 def _count_by(table: Snapshot | None, days: Collection[date], kind: str) -> dict[date, dict[Any, int]]:
@@ -248,8 +302,9 @@ def _count_by(table: Snapshot | None, days: Collection[date], kind: str) -> dict
     return counts
 
 
-def _check_kept(landed: Mapping[date, LandedDay], delivered: int, refused: int) -> None:
+def _check_kept(landed: Mapping[date, LandedDay], numbers: _Numbers) -> None:
     """Make sure that what the tables hold is what was delivered."""
+    delivered, refused = numbers.delivered, numbers.refused
     accepted = sum(day.rows_accepted for day in landed.values())
     quarantined = sum(day.rows_quarantined for day in landed.values())
     if (accepted + refused, quarantined) != (delivered, refused):
@@ -258,18 +313,3 @@ def _check_kept(landed: Mapping[date, LandedDay], delivered: int, refused: int) 
             f"them refused, but {accepted} events and {quarantined} refused rows were kept: has a file changed, or has "
             "another run landed it meanwhile? Materialize it again"
         )
-
-
-def _entry(batch: Delivery, lateness_days: int, numbers: LandedDay | None = None) -> Entry:
-    """Return the ledger's entry of a batch, without numbers while it is being landed."""
-    counts = (numbers.rows_delivered, numbers.rows_accepted, numbers.rows_quarantined) if numbers else (0, 0, 0)
-    return Entry(
-        batch.day,
-        batch.source,
-        batch.fingerprint,
-        *counts,
-        landed_at=datetime.now(UTC),
-        lateness_days=lateness_days,
-        code=code_version(),
-        attributes=json.dumps(numbers.attributes, ensure_ascii=False) if numbers else None,
-    )

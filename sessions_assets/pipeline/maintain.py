@@ -2,7 +2,7 @@
 
 Each may be interrupted and repeated. Must not know Dagster, the environment, files or how a
 session is computed.
-Source of the rules: R21 (retention), R22 (changing the rule).
+Source of the rules: R21 (retention), R22 (changing the rule), R24.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from sessions_assets.lake import ods, raw
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.spark import read, vacuum
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets.rule.carried import CARRIED, VALUE_COLUMNS
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import all_sessions
@@ -82,15 +83,37 @@ def compact(spark: SparkSession, lake: Lake, lateness_days: int) -> list[date]:
 def rebuild(spark: SparkSession, lake: Lake, rule: SessionRule) -> Rebuilt:
     """Recompute all sessions from the events of ods_sessions, under this rule, in one commit (R22).
 
+    Carried attributes come from the raw rows of the days that are kept, of other days they stay what they are (R24).
+
     Raises:
-        LakeError: there is no table, or another run writes it; it is as it was then.
+        LakeError: there is no table, it cannot have the carried attributes, or another run writes it; all its rows are
+            as they were then.
     """
     before = lake.snapshot(ODS_SESSIONS)
-    stored = read(spark, before)
-    events = stored.select(*IDENTITY_COLUMNS, F.col("first_updated_at").alias(ARRIVAL_DAY))
-    version = ods.replace_all(spark, before, all_sessions(events, rule), rule.as_properties())
+    ods.check_columns(before, rule.carried)
+    stored = ods.read_rows(spark, before, rule.carried).withColumnRenamed("first_updated_at", ARRIVAL_DAY)
+    events = stored.select(*IDENTITY_COLUMNS, ARRIVAL_DAY, *VALUE_COLUMNS)
+    if rule.carried:
+        events = _with_delivered_values(events, _kept_events(spark, lake, rule))
+    snapshot = ods.add_columns(spark, lake, before, rule.carried)
+    rows = all_sessions(events, rule)
+    version = ods.replace_all(spark, snapshot, rows, rule.carried, rule.as_properties())
     after = lake.snapshot(ODS_SESSIONS, version)
     return Rebuilt(_totals(stored), _totals(read(spark, after)), version)
+
+
+def _kept_events(spark: SparkSession, lake: Lake, rule: SessionRule) -> DataFrame:
+    """Read the events of the days that ods_sessions has applied and whose raw rows are kept."""
+    kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
+    return raw.read_events(spark, lake.snapshot(RAW_EVENTS), kept, rule.carried)
+
+
+def _with_delivered_values(events: DataFrame, delivered: DataFrame) -> DataFrame:
+    """Return events with the values of the batch that brought them first, if it is kept."""
+    of_event = [*IDENTITY_COLUMNS, ARRIVAL_DAY]
+    least = delivered.groupBy(*of_event).agg(F.min(CARRIED).alias("delivered"))
+    joined = events.join(least, of_event, "left")
+    return joined.withColumn(CARRIED, F.coalesce("delivered", CARRIED)).drop("delivered")
 
 
 def _totals(rows: DataFrame) -> Totals:

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.lake.lake import Lake, Measured
+from sessions_assets.lake.raw import as_events
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.landing.rows import reading
@@ -19,7 +20,7 @@ from sessions_assets.pipeline import apply, land
 from sessions_assets.pipeline.compute import ApplyPlan, Batch, compute
 from sessions_assets.pipeline.results import ChangeCounts
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
-from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
+from sessions_assets.rule.events import ARRIVAL_DAY, KEY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
 
 SHOWN = 20
@@ -64,7 +65,7 @@ def preview(spark: SparkSession, lake: Lake, landing: Landing, plan: land.LandPl
         apply.check_rule(sessions, rule)
     days = tuple(sorted(batches))
     apply_plan = ApplyPlan(days, days, plan.raw_events, sessions, rule)
-    accepted = rows.where(F.col("reason").isNull()).select(*IDENTITY_COLUMNS, ARRIVAL_DAY)
+    accepted = as_events(rows.where(F.col("reason").isNull()), rule.carried)
     with reading([file for batch in batches.values() for file in batch.files]):
         changes = compute(spark, apply_plan, Batch(accepted, _measured(accepted)))
     moves = _moves(changes.rows) if changes.rows is not None else (0, [])

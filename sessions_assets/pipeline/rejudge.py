@@ -2,14 +2,14 @@
 
 `plan_rejudge` refuses what cannot be judged again, `compute` reads and judges the rows, `land.commit` writes them. Must
 not know Dagster, the environment, batch files or ods_sessions.
-Source of the rules: R22 (another lateness), R23 (raw is lossless).
+Source of the rules: R22 (another lateness), R23 (raw is lossless), R25 (other names), R26 (another unit or zone).
 
 A crash loses nothing. Before the first write the ledger notes the versions of the two tables that are judged; judging
 the day again begins from these, though one of the tables may have been written.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -22,10 +22,20 @@ from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import Delivery
+from sessions_assets.landing.rows import (
+    ATTRIBUTES_TYPE,
+    columns_of_events,
+    plain,
+    plain_name,
+    shown,
+    value_named,
+    with_values,
+)
 from sessions_assets.pipeline import land
 from sessions_assets.pipeline.progress import LOGGER
 from sessions_assets.pipeline.results import LandedDay
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, PARSE_ERRORS, typed
+from sessions_assets.rule.input_format import OWN_FORMAT, InputFormat
 
 
 @dataclass(frozen=True)
@@ -36,14 +46,22 @@ class RejudgePlan:
         write: the days, as a landing of them.
         events: raw_events as it is read.
         quarantined: raw_quarantine as it is read.
+        read_by: the names by which the rows were read when they landed.
     """
 
     write: land.LandPlan
     events: Snapshot
     quarantined: Snapshot
+    read_by: InputFormat
 
 
-def rejudge(spark: SparkSession, lake: Lake, days: Collection[date], lateness_days: int) -> dict[date, LandedDay]:
+def rejudge(
+    spark: SparkSession,
+    lake: Lake,
+    days: Collection[date],
+    lateness_days: int,
+    input_format: InputFormat = OWN_FORMAT,
+) -> dict[date, LandedDay]:
     """Judge the rows that raw_events and raw_quarantine hold of days again, and replace both partitions.
 
     A day that was judged under these settings, by this code, is left out.
@@ -53,25 +71,28 @@ def rejudge(spark: SparkSession, lake: Lake, days: Collection[date], lateness_da
         lake: whose days are judged.
         days: arrival days; none: all that are not closed.
         lateness_days: N.
+        input_format: names, unit and zone. Fields were separated when a day landed, so its separator stays.
 
     Returns:
         The numbers of each day that was judged again.
 
     Raises:
-        LakeError: a day has not landed, or was landed by an edition that did not keep what is needed.
+        LakeError: a day has not landed, was landed by an edition that did not keep what is needed, or lacks a column.
         ClosedDayError: a named day is closed; nothing is changed then (R21).
     """
     judged: dict[date, LandedDay] = {}
-    for plan in plan_rejudge(lake, days, lateness_days):
+    for plan in plan_rejudge(lake, days, lateness_days, input_format):
         judged |= land.commit(spark, lake, plan.write, compute(spark, plan))
     return judged
 
 
-def plan_rejudge(lake: Lake, days: Collection[date], lateness_days: int) -> list[RejudgePlan]:
-    """Find what is to be judged again, one plan for the days of the same versions; nothing is written.
+def plan_rejudge(
+    lake: Lake, days: Collection[date], lateness_days: int, input_format: InputFormat
+) -> list[RejudgePlan]:
+    """Find what is to be judged again, one plan for the days that were read alike; nothing is written.
 
     Raises:
-        LakeError: a day has not landed, or was landed by an edition that did not keep what is needed.
+        LakeError: a day has not landed, was landed by an edition that did not keep what is needed, or lacks a column.
         ClosedDayError: a named day is closed (R21).
     """
     entries = lake.ledger.open_entries(days or None)
@@ -79,14 +100,16 @@ def plan_rejudge(lake: Lake, days: Collection[date], lateness_days: int) -> list
         if day not in entries:
             raise LakeError(f"no batch of {day} was delivered: there is nothing to judge again")
     events, quarantined = lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE)
-    pinned: dict[tuple[int, int], dict[date, Entry]] = defaultdict(dict)
+    alike: dict[tuple[int, int, str], dict[date, Entry]] = defaultdict(dict)
     for day, entry in entries.items():
-        if land.is_judged(entry, lateness_days):
+        read_by = InputFormat.from_json(entry.input_format)
+        if land.is_judged(entry, lateness_days, input_format.with_separator_of(read_by)):
             LOGGER.info("judged already: %s", day)
             continue
         if events is None or quarantined is None:
             raise LakeError(f"{lake.path(RAW_EVENTS)} does not exist: materialize raw_events first")
-        pinned[_versions(entry, events, quarantined)][day] = entry
+        _check_names(events, entry, read_by, input_format)
+        alike[*_versions(entry, events, quarantined), read_by.as_json()][day] = entry
     return [
         RejudgePlan(
             land.LandPlan(
@@ -94,15 +117,33 @@ def plan_rejudge(lake: Lake, days: Collection[date], lateness_days: int) -> list
                 fresh=_as_batches(found),
                 known=found,
                 lateness_days=lateness_days,
+                input_format=input_format.with_separator_of(InputFormat.from_json(read_by)),
                 raw_events=events,
                 raw_quarantine=quarantined,
                 judged_from=f"{first} {second}",
             ),
             lake.snapshot(RAW_EVENTS, first),
             lake.snapshot(RAW_QUARANTINE, second),
+            InputFormat.from_json(read_by),
         )
-        for (first, second), found in pinned.items()
+        for (first, second, read_by), found in alike.items()
     ]
+
+
+def _check_names(events: Snapshot, entry: Entry, read_by: InputFormat, input_format: InputFormat) -> None:
+    """Refuse other names if the rows of a day do not have them, or do not tell the time in the other column."""
+    before, now = read_by.names(IDENTITY_COLUMNS), input_format.names(IDENTITY_COLUMNS)
+    found = sorted({*before.values(), *(entry.attribute_names or ())})
+    if missing := [name for name in now.values() if plain_name(name) not in map(plain_name, found)]:
+        raise LakeError(f"the rows of {entry.day} lack column {', '.join(missing)}; found {shown(found)}")
+    if before["timestamp"] != now["timestamp"]:
+        of_day = f"{ARRIVAL_DAY} = DATE'{entry.day}'"
+        parquet = "SELECT 1 FROM stored WHERE source_file LIKE '%.parquet' AND "
+        if events.query(f"{parquet}{of_day} LIMIT 1"):
+            raise LakeError(
+                f"{entry.day} has times of Parquet in {before['timestamp']}: with the timestamp in "
+                f"{now['timestamp']} it can be read from its files only: materialize raw_events of it again"
+            )
 
 
 def _as_batches(entries: Mapping[date, Entry]) -> dict[date, Delivery]:
@@ -132,11 +173,14 @@ def compute(spark: SparkSession, plan: RejudgePlan) -> DataFrame:
     sources = {day: batch.source for day, batch in plan.write.fresh.items()}
     events = _whole(raw.read_days(spark, plan.events, days), RAW_EVENTS)
     no_error = F.lit(None).cast("string")
-    accepted = _as_delivered(events.withColumn("raw_text", _as_json()), no_error, sources)
+    accepted = _as_delivered(events.withColumn("raw_text", no_error), no_error, sources)
+    # The text of a row whose file may be gone: its values as JSON.
+    accepted = accepted.withColumn("raw_text", F.to_json(_delivered(plan.read_by)))
     refused = _whole(raw.read_days(spark, plan.quarantined, days), RAW_QUARANTINE)
     parse_error = F.when(F.col("reason").isin(*PARSE_ERRORS), F.col("reason"))
     rows = accepted.unionByName(_as_delivered(refused, parse_error, sources))
-    return typed(rows, plan.write.lateness_days)
+    input_format = plan.write.input_format
+    return typed(_renamed(rows, plan.read_by, input_format), plan.write.lateness_days, input_format)
 
 
 def _whole(rows: DataFrame, table: Table) -> DataFrame:
@@ -161,10 +205,26 @@ def _as_delivered(rows: DataFrame, parse_error: Column, sources: Mapping[date, s
     )
 
 
-def _as_json() -> Column:
-    """Return the text of a row whose file may be gone: its values as JSON."""
-    time = F.coalesce("timestamp_text", F.col("timestamp").cast("string"))
-    texts: Sequence[Column] = [*[F.col(column) for column in IDENTITY_COLUMNS if column != "timestamp"], time]
-    values = [part for name, text in zip(IDENTITY_COLUMNS, texts, strict=True) for part in (F.lit(name), text)]
-    no_attributes = F.create_map().cast("map<string, string>")
-    return F.to_json(F.map_concat(F.create_map(*values), F.coalesce("attributes", no_attributes)))
+def _delivered(read_by: InputFormat) -> Column:
+    """Return all columns of a row under the names of the delivery."""
+    time = F.coalesce("timestamp", F.col("event_time").cast("string"))
+    names = read_by.names(IDENTITY_COLUMNS)
+    values = {name: time if column == "timestamp" else F.col(column) for column, name in names.items()}
+    pairs = [part for name, value in values.items() for part in (F.lit(name), value)]
+    no_attributes = F.create_map().cast(ATTRIBUTES_TYPE)
+    return F.map_concat(F.create_map(*pairs), F.coalesce("attributes", no_attributes))
+
+
+def _renamed(rows: DataFrame, read_by: InputFormat, input_format: InputFormat) -> DataFrame:
+    """Return rows as they would have been read under other names (R25)."""
+    before, now = read_by.names(IDENTITY_COLUMNS), input_format.names(IDENTITY_COLUMNS)
+    if (before, read_by.constants) == (now, input_format.constants):
+        return rows
+    rows = rows.withColumn("delivered", _delivered(read_by))
+    delivered = F.col("delivered")
+    columns = columns_of_events(input_format, lambda column: value_named(delivered, now[column]))
+    if before["timestamp"] == now["timestamp"]:
+        columns["timestamp"] = F.col("timestamp")
+    used = [plain_name(name) for name in now.values()]
+    others = with_values(F.map_filter(delivered, lambda name, _: ~plain(name).isin(used)))
+    return rows.withColumns({**columns, "attributes": others}).drop("delivered")

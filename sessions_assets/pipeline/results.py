@@ -17,12 +17,16 @@ class LandedDay:
         attributes: names of the other columns, sorted.
         quarantined: refused rows by reason.
         late_by_days: accepted rows by days from the event date to the arrival; -1: dated one day ahead.
+        ambiguous_times: accepted rows whose local time the zone had twice (R26); None: the zone is UTC.
+        missing_times: accepted rows whose local time the zone did not have; None: the zone is UTC.
     """
 
     source: str
     attributes: tuple[str, ...]
     quarantined: Mapping[str, int]
     late_by_days: Mapping[int, int]
+    ambiguous_times: int | None = None
+    missing_times: int | None = None
 
     @property
     def rows_accepted(self) -> int:
@@ -86,6 +90,12 @@ class ChangeCounts:
 
 @dataclass(frozen=True)
 class ApplyResult(ChangeCounts):
-    """What applying has changed; `version` is that of ods_sessions, the one before if no row changed."""
+    """What applying has changed.
+
+    Attributes:
+        version: of ods_sessions, the one before if no row changed.
+        absent: carried attributes that no batch of the run has.
+    """
 
     version: int
+    absent: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """Changes: the stored rows that a batch inserts, changes or removes, and no others.
 
 DataFrame in, DataFrame out. Must not know Delta, paths, Dagster or what day it is.
-Source of the rules: R1 (first arrival day), R14 to R17, R19.
+Source of the rules: R1 (first arrival day), R14 to R17, R19, R24.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from datetime import date
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
+from sessions_assets.rule.carried import VALUE_COLUMNS
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import delivered_timeline, microseconds_between, sessionize
@@ -48,17 +49,18 @@ def changes(
     """Return the rows of the stored sessions that these days change, and only those (R14 to R17, R19).
 
     Args:
-        incoming: the four event columns and DATE `_updated_at`: rows of `days`, and rows that hold a vanished
-            event elsewhere; repeats allowed.
-        stored: stored rows, `SESSION_COLUMNS` and `row_address`; those before the earliest `since` - T may be left out.
+        incoming: the four event columns, DATE `_updated_at` and `carried`: rows of `days`, and rows that hold a
+            vanished event elsewhere; repeats allowed.
+        stored: stored rows, `SESSION_COLUMNS`, `VALUE_COLUMNS` and `row_address`; those before the earliest
+            `since` - T may be left out.
         since: the result of `earliest_changes`.
         days: the arrival days that are applied.
         rule: timeouts and user actions, those the stored rows were computed with.
 
     Returns:
-        `SESSION_COLUMNS`, `change` (inserted, changed or removed), `row_address`, `stored_session_start` and
-        `stored_first_updated_at` (NULL where nothing was stored), and `stored_session`: the greatest stored session
-        start of the key's rows up to the time of the row.
+        `SESSION_COLUMNS`, `VALUE_COLUMNS`, `change` (inserted, changed or removed), `row_address`,
+        `stored_session_start` and `stored_first_updated_at` (NULL where nothing was stored), and `stored_session`: the
+        greatest stored session start of the key's rows up to the time of the row.
     """
     timeline = delivered_timeline(incoming, rule).unionByName(_stored_context(stored, since, days, rule))
     rows = sessionize(timeline, rule).where(~F.col("is_seed"))
@@ -84,6 +86,7 @@ def _stored_context(stored: DataFrame, since: DataFrame, days: Sequence[date], r
             is_seed.alias("is_seed"),
             F.col("session_start").alias("stored_session_start"),
             F.col("first_updated_at").alias("stored_first_updated_at"),
+            *VALUE_COLUMNS,
             "row_address",
         )
     )
@@ -93,6 +96,7 @@ def _change() -> Column:
     differs = ~F.col("first_updated_at").eqNullSafe(F.col("stored_first_updated_at")) | ~F.col(
         "session_start"
     ).eqNullSafe(F.col("stored_session_start"))
+    differs |= F.col("has_other_values")
     return (
         F.when(~F.col("is_held"), F.lit(DELETE)).when(~F.col("is_stored"), F.lit(INSERT)).when(differs, F.lit(UPDATE))
     )

@@ -1,11 +1,14 @@
 """Events: their columns, and how a delivered row becomes an event or is refused with a reason.
 
 DataFrame in, DataFrame out. Must not know file formats, Delta, paths or Dagster.
-Source of the rules: R1 (identity), R7 (keys), R8 (bad rows), R10 (time), R11 to R13 (lateness).
+Source of the rules: R1 (identity), R7 (keys), R8 (bad rows), R11 to R13 (lateness).
 """
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.rule.input_format import OWN_FORMAT, InputFormat
+from sessions_assets.rule.times import with_event_time, within_four_digits
 
 KEY_COLUMNS = ("user_id", "product_code")
 IDENTITY_COLUMNS = ("user_id", "event_id", "product_code", "timestamp")
@@ -29,34 +32,27 @@ PARSE_ERRORS = (INVALID_UTF8, UNPARSABLE_ROW)
 TOO_LATE = "too_late"
 FUTURE = "future"
 
-# A date, a time of day, and optionally an offset. Spark's own cast also accepts "2025" as a date, "10:00" as that time
-# today, and the name of a time zone, in which one hour a year is ambiguous.
-_HOUR_AND_MINUTE = r"^\s*\d{4}-\d{1,2}-\d{1,2}[ T]\d{1,2}:\d{1,2}"
-_OFFSET = r"( ?(Z|UTC|GMT|[+-](\d{4}|\d{1,2}(:\d{2})?)))?\s*$"
-_WITH_SECONDS = rf"{_HOUR_AND_MINUTE}:\d{{1,2}}(\.\d+)?{_OFFSET}"
-_WITHOUT_SECONDS = rf"{_HOUR_AND_MINUTE}{_OFFSET}"
 
-# What other programs can show in any time zone: Python, for one, knows no year but 1 to 9999.
-_FIRST_TIME, _LAST_TIME = "0001-01-02 00:00:00", "9999-12-30 23:59:59.999999"
-
-
-def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
-    """Return delivered rows with their types, and for each the reason if it is refused (R7, R8, R10 to R13).
+def typed(rows: DataFrame, lateness_days: int, input_format: InputFormat = OWN_FORMAT) -> DataFrame:
+    """Return delivered rows with their types, and for each the reason if it is refused (R7, R8, R10 to R13, R26).
 
     Args:
         rows: strings `user_id`, `event_id`, `product_code`, `timestamp`; TIMESTAMP `event_time`, NULL unless the file
             stores the timestamp with a type; `parse_error`, the reason why the row cannot be parsed, or NULL; DATE
             `_updated_at`; any other column is kept.
         lateness_days: N, in calendar days.
+        input_format: unit and zone of the texts.
 
     Returns:
         The same rows with `timestamp` as TIMESTAMP (microseconds, UTC), `timestamp_text`, the text from which it was
         read (R23), and `reason`, NULL for an event. A fraction finer than a microsecond is cut off (R6). A time that
-        is not within the years 1 to 9999, which no event can have, becomes the nearest that is.
+        is not within the years 1 to 9999, which no event can have, becomes the nearest that is. If the zone is not
+        UTC, `local_time` too, as `with_event_time` adds it.
     """
-    return rows.withColumn("event_time", F.coalesce("event_time", _parsed(F.col("timestamp")))).select(
+    rows = with_event_time(rows, input_format)
+    return rows.select(
         *[column for column in rows.columns if column not in {"timestamp", "event_time", "parse_error"}],
-        _within_four_digits(F.col("event_time")).alias("timestamp"),
+        within_four_digits(F.col("event_time")).alias("timestamp"),
         F.col("timestamp").alias("timestamp_text"),
         F.coalesce(
             F.col("parse_error"),
@@ -66,19 +62,6 @@ def typed(rows: DataFrame, lateness_days: int) -> DataFrame:
             lateness_reason(F.to_date("event_time"), F.col(ARRIVAL_DAY), lateness_days),
         ).alias("reason"),
     )
-
-
-def _parsed(text: Column) -> Column:
-    # The cast takes no offset behind a time without seconds.
-    with_seconds = F.regexp_replace(text, rf"({_HOUR_AND_MINUTE})", "$1:00")
-    return F.when(text.rlike(_WITH_SECONDS), text.try_cast("timestamp")).when(
-        text.rlike(_WITHOUT_SECONDS), with_seconds.try_cast("timestamp")
-    )
-
-
-def _within_four_digits(time: Column) -> Column:
-    first, last = F.lit(_FIRST_TIME).cast("timestamp"), F.lit(_LAST_TIME).cast("timestamp")
-    return F.when(time < first, first).when(time > last, last).otherwise(time)
 
 
 def lateness_reason(event_date: Column, arrival_day: Column, lateness_days: int) -> Column:

@@ -2,7 +2,7 @@
 
 Columns over the rows of a key. Written from the rules a second time: it must not import `sessions` or `changes`, whose
 errors it has to show. Must not know Delta, paths, Dagster, or which disagreement is which violation.
-Source of the rules: R1 (identity), R3, R4, R6 (distance in microseconds), R5 (order), R8 (blank values), R9 (id).
+Source of the rules: R1 (identity), R3, R4, R6 (distance in microseconds), R5 (order), R8 (blank values), R9 (id), R24.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,8 @@ _START = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.(?!0{6})\d{6})?$"
 def neighbour_columns() -> dict[str, Column]:
     """Return what a row has to agree with: its repeats, the stored action before it, the latest stored start.
 
-    The rows have the four event columns, `is_user_action`, `is_stored`, `arrival` and `stored_session_start`.
+    The rows have the four event columns, `is_user_action`, `is_stored`, `arrival`, `carried` (the result of
+    `carried_texts`) and `stored_session_start`.
     """
     order = _ordered()
     before = order.rowsBetween(Window.unboundedPreceding, -1)
@@ -37,6 +38,7 @@ def neighbour_columns() -> dict[str, Column]:
         "repeats_a_stored_one": _repeats(F.lag) & F.lag("is_stored").over(order),
         "is_repeated": _repeats(F.lead) & F.lead("is_stored").over(order),
         "next_arrival": F.when(is_delivered_next, F.lead("arrival").over(order)),
+        "next_carried": F.when(is_delivered_next, F.lead("carried").over(order)),
         "action": F.last(F.when(is_action, action), ignorenulls=True).over(before),
         "own_start": F.last(F.when(is_start, F.col("timestamp")), ignorenulls=True).over(until_now),
     }
@@ -45,15 +47,21 @@ def neighbour_columns() -> dict[str, Column]:
 def _ordered() -> WindowSpec:
     """Return the order of a key: time, at one instant the action first, then the event id (R5)."""
     # In the same words as in `sessions`, so that both share one shuffle and one sort.
-    return Window.partitionBy(*KEY_COLUMNS).orderBy(
-        "timestamp", F.desc("is_user_action"), "event_id", F.desc("is_stored"), F.asc_nulls_last("arrival")
-    )
+    of_one_event = (F.desc("is_stored"), F.asc_nulls_last("arrival"), "carried")
+    return Window.partitionBy(*KEY_COLUMNS).orderBy("timestamp", F.desc("is_user_action"), "event_id", *of_one_event)
 
 
 def _repeats(neighbour: Callable[[str], Column]) -> Column:
     """Return whether the row before (`F.lag`) or after (`F.lead`) holds the same four values (R1)."""
     same = [F.col(column).eqNullSafe(neighbour(column).over(_ordered())) for column in ("event_id", "timestamp")]
     return same[0] & same[1]
+
+
+def carried_texts(rule: SessionRule) -> Column:
+    """Return the carried attributes as texts in whose order a missing one is the last (R24)."""
+    values = [F.get("carried", F.lit(position))["value"] for position in range(len(rule.carried))]
+    texts = [F.coalesce(F.concat(F.lit("0"), value), F.lit("1")) for value in values]
+    return F.array(*texts) if texts else F.lit(None).cast("array<string>")
 
 
 def timeout_of(rule: SessionRule) -> Column:

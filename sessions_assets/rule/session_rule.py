@@ -1,7 +1,7 @@
-"""The session rule as configuration: the timeout, the user actions, and the columns of a session row.
+"""The session rule as configuration: timeouts, user actions, carried attributes, and the columns of a session row.
 
 Must not know how sessions are computed, Delta, paths or Dagster.
-Source of the rules: R2, R3 (timeout), R22 (a table records the rule it was built with), R27 (timeout by product).
+Source of the rules: R2, R3 (timeout), R22 (a table records the rule it was built with), R24, R27.
 """
 
 import json
@@ -34,17 +34,20 @@ SESSION_COLUMNS = (
 
 @dataclass(frozen=True)
 class SessionRule:
-    """Timeouts and user actions: the configuration that decides every session.
+    """The configuration that decides every session, and what else its rows hold.
 
     Attributes:
         timeout: T, to the microsecond; positive.
         user_actions: the ids of user actions; None makes every event one.
         timeouts: T of the products that have another one (R27).
+        carried: names of the attributes that ods_sessions has as columns (R24). They decide no session, so they are
+            not part of what a table was built with (R22).
     """
 
     timeout: timedelta = SESSION_TIMEOUT
     user_actions: frozenset[str] | None = USER_ACTIONS
     timeouts: Mapping[str, timedelta] = field(default_factory=dict)
+    carried: tuple[str, ...] = ()
 
     @property
     def longest_timeout(self) -> timedelta:

@@ -1,7 +1,7 @@
 """Sessions of all events: order, repeats, the session start of each event, and the id of a session.
 
 DataFrame in, DataFrame out. Must not know Delta, paths, Dagster, what day it is, or which rows a run writes.
-Source of the rules: R1 to R7, R9, R14 and R15 (the seed).
+Source of the rules: R1 to R7, R9, R14 and R15 (the seed), R24 (whose values an event has).
 
 `all_sessions` here and `changes` in `changes.py` bring their rows into one form, the timeline: the rows of a key
 (user_id, product_code) in one order, read by the same code. A row of the timeline has
@@ -15,6 +15,8 @@ Source of the rules: R1 to R7, R9, R14 and R15 (the seed).
 | is_seed                 | a stored action within T before the earliest change: read, never changed (R14)   |
 | stored_session_start    | its session start as stored, or NULL                                             |
 | stored_first_updated_at | its first arrival day as stored, or NULL                                         |
+| carried                 | the values of the carried attributes, see `carried.py`                           |
+| kept                    | the values of other columns of the stored row                                    |
 | row_address             | file and row index of the stored row; NULL if none is stored                     |
 """
 
@@ -24,6 +26,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.window import WindowSpec
 
+from sessions_assets.rule.carried import CARRIED, VALUE_COLUMNS
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.rule.session_rule import SESSION_COLUMNS, SessionRule
 
@@ -31,11 +34,10 @@ from sessions_assets.rule.session_rule import SESSION_COLUMNS, SessionRule
 def in_order() -> WindowSpec:
     """Return the order of a key: time, at one instant the action first, then the event id (R5).
 
-    The rows of one event are next to each other: the stored one first, then by arrival day.
+    The rows of one event are next to each other: the stored one first, then by arrival day, then by carried values.
     """
-    return Window.partitionBy(*KEY_COLUMNS).orderBy(
-        "timestamp", F.desc("is_user_action"), "event_id", F.desc("is_stored"), F.asc_nulls_last("arrival")
-    )
+    of_one_event = (F.desc("is_stored"), F.asc_nulls_last("arrival"), CARRIED)
+    return Window.partitionBy(*KEY_COLUMNS).orderBy("timestamp", F.desc("is_user_action"), "event_id", *of_one_event)
 
 
 def before() -> WindowSpec:
@@ -60,17 +62,18 @@ def all_sessions(events: DataFrame, rule: SessionRule) -> DataFrame:
     """Return the sessions of all events, computed at once.
 
     Args:
-        events: the four event columns and DATE `_updated_at`; repeats allowed.
+        events: the four event columns and DATE `_updated_at`; repeats allowed. `VALUE_COLUMNS` if there are any.
         rule: timeouts and user actions.
 
     Returns:
-        One row per distinct event (R1) with `SESSION_COLUMNS`.
+        One row per distinct event (R1) with `SESSION_COLUMNS` and `VALUE_COLUMNS`.
     """
-    return sessionize(delivered_timeline(events, rule), rule).select(*SESSION_COLUMNS)
+    return sessionize(delivered_timeline(events, rule), rule).select(*SESSION_COLUMNS, *VALUE_COLUMNS)
 
 
 def delivered_timeline(rows: DataFrame, rule: SessionRule) -> DataFrame:
-    """Return delivered rows, the four event columns and `_updated_at`, as rows of the timeline."""
+    """Return delivered rows, the four event columns, `_updated_at` and `VALUE_COLUMNS`, as rows of the timeline."""
+    there = rows.columns
     return rows.select(
         *IDENTITY_COLUMNS,
         rule.is_user_action().alias("is_user_action"),
@@ -79,6 +82,7 @@ def delivered_timeline(rows: DataFrame, rule: SessionRule) -> DataFrame:
         F.lit(False).alias("is_seed"),
         F.lit(None).cast("timestamp").alias("stored_session_start"),
         F.lit(None).cast("date").alias("stored_first_updated_at"),
+        *[F.col(name) if name in there else F.lit(None).alias(name) for name in VALUE_COLUMNS],
         # Without a type: the union takes that of the stored rows.
         F.lit(None).alias("row_address"),
     )
@@ -86,7 +90,7 @@ def delivered_timeline(rows: DataFrame, rule: SessionRule) -> DataFrame:
 
 def sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
     """Return one row per event with its session: one shuffle, one sort and two windows (R1 to R6, R9)."""
-    events = _one_row_per_event(timeline)
+    events = _one_row_per_event(timeline, rule)
     return with_session_start(events, rule).select(
         *IDENTITY_COLUMNS,
         "is_user_action",
@@ -100,15 +104,20 @@ def sessionize(timeline: DataFrame, rule: SessionRule) -> DataFrame:
         "stored_session_start",
         "stored_first_updated_at",
         "stored_session",
+        *VALUE_COLUMNS,
+        "has_other_values",
         "row_address",
     )
 
 
-def _one_row_per_event(timeline: DataFrame) -> DataFrame:
-    """Return the first row of each event (R1), with the least arrival day that holds it."""
+def _one_row_per_event(timeline: DataFrame, rule: SessionRule) -> DataFrame:
+    """Return the first row of each event (R1), with the least arrival day that holds it, and its values (R24)."""
     # Of an event that is stored twice by mistake both rows stay: the checks show them.
     arrivals = (F.lead(column).over(in_order()) for column in ("arrival", "stored_first_updated_at"))
     next_arrival = F.when(is_same_event(F.lead), F.coalesce(*arrivals))
+    # Of a stored row whose first arrival day is applied again, or is not the least, the next row has the values.
+    is_first_day = F.coalesce(F.col("arrival") <= next_arrival, F.col("arrival").isNotNull())
+    next_values = F.when(~is_first_day & next_arrival.isNotNull(), F.lead(CARRIED).over(in_order()))
     return (
         timeline.withColumns(
             {
@@ -116,10 +125,17 @@ def _one_row_per_event(timeline: DataFrame) -> DataFrame:
                 # A stored row is the first of its event; the next one has the least arrival day that delivered it.
                 "least_arrival": F.least("arrival", next_arrival),
                 "previous_action": previous_action(),
+                "values": F.coalesce(next_values, CARRIED) if rule.carried else F.col(CARRIED),
             }
         )
         .where(~F.col("repeats_previous"))
-        .withColumn("is_held", F.col("least_arrival").isNotNull())
+        .withColumns(
+            {
+                "is_held": F.col("least_arrival").isNotNull(),
+                "has_other_values": ~F.col("values").eqNullSafe(F.col(CARRIED)) if rule.carried else F.lit(False),
+                CARRIED: F.col("values"),
+            }
+        )
     )
 
 

@@ -1,7 +1,7 @@
 """Violations: stored rows that contradict the rule, and accepted events that are not stored.
 
 DataFrame in, DataFrame out. Must not know Delta, paths, Dagster, or which violation stops a run.
-Source of the rules: R1 to R6, R8, R9, R17.
+Source of the rules: R1 to R6, R8, R9, R17, R24.
 
 Every check but one compares a row with its neighbours, by the code of `neighbours`, which shares nothing with the code
 that computes sessions. So a wrong order, a wrong distance, a wrong id or a rounded time in `sessions` shows up here.
@@ -19,7 +19,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
-from sessions_assets.rule.neighbours import has_other_id, is_within, lacks_text, neighbour_columns, timeout_of
+from sessions_assets.rule.neighbours import (
+    carried_texts,
+    has_other_id,
+    is_within,
+    lacks_text,
+    neighbour_columns,
+    timeout_of,
+)
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import previous_action, with_session_start
 
@@ -33,6 +40,7 @@ ID = "session_id_is_its_parts"
 DATE = "pdate_is_the_utc_date"
 MISSING = "every_event_is_there"
 ARRIVAL = "first_arrival_is_held"
+VALUES = "carried_values_are_of_the_first_arrival"
 RECOMPUTED = "recompute_agrees"
 VIOLATIONS = {
     DUPLICATE: "each event is one row",
@@ -45,6 +53,7 @@ VIOLATIONS = {
     DATE: "`pdate` is the UTC date of the event",
     MISSING: "every accepted event of the day is in the table",
     ARRIVAL: "`first_updated_at` is the first day whose batch holds the event",
+    VALUES: "the carried attributes of an event are those of its first arrival day, of several rows the least",
     RECOMPUTED: "the rule, computed again from the events of these keys, gives the same sessions",
 }
 """The checks by name; each value states what holds when the check passes."""
@@ -59,8 +68,8 @@ def violations(
     """Judge the stored rows that some days could change, and the rows of their batches that must be among them.
 
     Args:
-        stored: rows of ods_sessions; those before the earliest `since` - T may be left out.
-        batch: accepted rows of the days, with `_updated_at`.
+        stored: rows of ods_sessions with `carried`; those before the earliest `since` - T may be left out.
+        batch: accepted rows of the days, with `_updated_at` and `carried`.
         since: of each key the time from which it is judged, the result of `earliest_changes` for the batch.
         days: the arrival days of the batch; it must hold every stored row that one of them was the first to bring.
         rule: timeouts and user actions.
@@ -111,6 +120,7 @@ def _stored(rows: DataFrame, rule: SessionRule) -> DataFrame:
         F.col("session_start").alias("stored_session_start"),
         F.col("first_updated_at").alias("arrival"),
         "pdate",
+        carried_texts(rule).alias("carried"),
         F.lit(True).alias("is_stored"),
         "is_known",
         "is_seed",
@@ -130,6 +140,7 @@ def _delivered(batch: DataFrame, rule: SessionRule) -> DataFrame:
         *IDENTITY_COLUMNS,
         rule.is_user_action().alias("is_user_action"),
         F.col(ARRIVAL_DAY).alias("arrival"),
+        carried_texts(rule).alias("carried"),
         F.lit(False).alias("is_stored"),
         F.lit(True).alias("is_known"),
         F.lit(False).alias("is_seed"),
@@ -180,4 +191,5 @@ def _of_deliveries(days: Collection[date]) -> dict[str, Column]:
     held_day, first_day = F.col("next_arrival"), F.col("arrival")
     is_brought = first_day.isin(*days) if days else F.lit(False)
     is_wrong_day = (held_day < first_day) | (is_brought & held_day.isNull())
-    return {ARRIVAL: ~F.col("is_repeated") & is_wrong_day}
+    has_other_values = (held_day == first_day) & ~F.col("carried").eqNullSafe(F.col("next_carried"))
+    return {ARRIVAL: ~F.col("is_repeated") & is_wrong_day, VALUES: has_other_values}

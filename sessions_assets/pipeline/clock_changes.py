@@ -1,0 +1,79 @@
+"""Clock changes: the local times that a zone has twice, or not at all, and how many rows of each day have one.
+
+Must not know files, Delta, Dagster or the environment.
+Source of the rules: R26.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.rule.events import ARRIVAL_DAY, CLOCK_AHEAD_DAYS
+
+# No zone is further from UTC; and an event is at most that much before or after its date there.
+_MARGIN = timedelta(days=2)
+
+KINDS = ("ambiguous", "missing")
+"""Of local times: the zone has it twice, or not at all."""
+
+
+@dataclass(frozen=True)
+class ClockChange:
+    """A change of a zone's offset.
+
+    Attributes:
+        first: the first local time that the zone has twice, or not at all, as text.
+        end: the first one after it of which that is not so.
+        kind: one of `KINDS`.
+    """
+
+    first: str
+    end: str
+    kind: str
+
+
+def counts_of_odd_times(
+    spark: SparkSession, time_zone: str, days: Collection[date], lateness_days: int
+) -> dict[tuple[date, str], Column]:
+    """Return for arrival days how to count the rows with an odd `local_time`, where the days can have any.
+
+    Returns:
+        By day and one of `KINDS` an aggregate over `_updated_at` and `local_time`.
+    """
+    changes = {
+        day: list(_changes(spark, time_zone, day - timedelta(lateness_days), day + timedelta(CLOCK_AHEAD_DAYS)))
+        for day in days
+    }
+    return {
+        (day, kind): F.count_if((F.col(ARRIVAL_DAY) == F.lit(day)) & reduce(Column.__or__, map(_is_odd, found)))
+        for day, of_day in changes.items()
+        for kind, found in _by_kind(of_day).items()
+    }
+
+
+def _by_kind(changes: Collection[ClockChange]) -> Mapping[str, list[ClockChange]]:
+    kinds = sorted({change.kind for change in changes})
+    return {kind: [change for change in changes if change.kind == kind] for kind in kinds}
+
+
+def _is_odd(change: ClockChange) -> Column:
+    first, end = (F.lit(text).cast("timestamp") for text in (change.first, change.end))
+    return (F.col("local_time") >= first) & (F.col("local_time") < end)
+
+
+def _changes(spark: SparkSession, time_zone: str, first: date, last: date) -> Iterator[ClockChange]:
+    """Return the changes that dates in UTC may meet, as the rules of Java, by which Spark converts times, have them."""
+    java: Any = spark._jvm  # noqa: SLF001 - Spark has no call that tells the changes of a zone
+    rules = java.org.apache.spark.sql.catalyst.util.DateTimeUtils.getZoneId(time_zone).getRules()
+    begin, end = (datetime.combine(day, time.min, UTC) for day in (first, last))
+    at = java.java.time.Instant.ofEpochSecond(int((begin - _MARGIN).timestamp()))
+    until = java.java.time.Instant.ofEpochSecond(int((end + _MARGIN).timestamp()))
+    while (found := rules.nextTransition(at)) is not None and not found.getInstant().isAfter(until):
+        local = sorted(str(time.toString()) for time in (found.getDateTimeBefore(), found.getDateTimeAfter()))
+        yield ClockChange(local[0], local[1], KINDS[found.isGap()])
+        at = found.getInstant()
