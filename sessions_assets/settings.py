@@ -205,8 +205,13 @@ def _unit(text: str) -> str:
     return text
 
 
+def time_zones() -> set[str]:
+    """Return the names of time zones: without those of no place, and one that Java does not have."""
+    return {name for name in available_timezones() if name not in {"Factory", "localtime", "ROC"}}
+
+
 def _zone(text: str) -> str:
-    if text not in available_timezones():
+    if text not in time_zones():
         raise ValueError("the IANA name of a time zone such as Europe/Berlin")
     return text
 

@@ -110,7 +110,16 @@ def _pending(sessions: Snapshot | None, entries: Mapping[date, Entry], rule: Ses
 
 def _applied_by(commit_id: str, rule: SessionRule) -> str:
     # The rule itself is a property of the table; what it carries decides which rows an application changes.
-    return " ".join([commit_id, code_version(), *([json.dumps(rule.carried)] if rule.carried else [])])
+    return f"{commit_id} {code_version()}{_carrying(rule)}"
+
+
+def _carrying(rule: SessionRule) -> str:
+    return f" {json.dumps(rule.carried)}" if rule.carried else ""
+
+
+def is_applied_with(entry: Entry, rule: SessionRule) -> bool:
+    """Return whether a day was applied while just these attributes were carried (R24)."""
+    return entry.applied_by is not None and entry.applied_by.endswith(_carrying(rule))
 
 
 def landed_batch(spark: SparkSession, plan: ApplyPlan) -> Batch:

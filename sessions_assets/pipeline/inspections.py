@@ -2,7 +2,7 @@
 
 Knows which rows are read, and that they are read once. Must not know Dagster, the environment, what a violation is or
 which of them blocks.
-Source of the rules: R14 (what a day can change), R18 (what must hold then).
+Source of the rules: R14 (what a day can change), R18 (what must hold then), R24.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,13 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.ods import read_rows
 from sessions_assets.lake.raw import read_events
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
+from sessions_assets.pipeline.apply import is_applied_with
 from sessions_assets.pipeline.progress import phase
+from sessions_assets.rule.carried import CARRIED
 from sessions_assets.rule.changes import earliest_changes
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
@@ -56,11 +59,12 @@ def inspect(spark: SparkSession, lake: Lake, days: Sequence[date], rule: Session
     Raises:
         LakeError: ods_sessions or raw_events does not exist.
     """
-    expired = {day for day, entry in lake.ledger.entries(days).items() if entry.expired_at}
+    entries = lake.ledger.entries(days)
+    expired = {day for day, entry in entries.items() if entry.expired_at}
     kept = [day for day in days if day not in expired]
     sessions, raw_events = lake.snapshot(ODS_SESSIONS), lake.snapshot(RAW_EVENTS)
     stored = read_rows(spark, sessions, rule.carried)
-    batch = read_events(spark, raw_events, kept, rule.carried)
+    batch = _to_compare(read_events(spark, raw_events, kept, rule.carried), entries, rule)
     touched = batch.select(*IDENTITY_COLUMNS, F.col(ARRIVAL_DAY).alias("day"))
     if expired:
         brought = stored.where(F.col("first_updated_at").isin(*expired))
@@ -89,9 +93,10 @@ def inspect_all(spark: SparkSession, lake: Lake, rule: SessionRule) -> Inspectio
     Raises:
         LakeError: ods_sessions or raw_events does not exist.
     """
-    kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
+    entries = lake.ledger.entries()
+    kept = [day for day, entry in entries.items() if entry.applied_at and not entry.expired_at]
     stored = read_rows(spark, lake.snapshot(ODS_SESSIONS), rule.carried)
-    batches = read_events(spark, lake.snapshot(RAW_EVENTS), kept, rule.carried)
+    batches = _to_compare(read_events(spark, lake.snapshot(RAW_EVENTS), kept, rule.carried), entries, rule)
     judged = violations_of_all(stored, batches, kept, rule)
     whole = Inspection()
     with phase("inspect") as note:
@@ -100,6 +105,13 @@ def inspect_all(spark: SparkSession, lake: Lake, rule: SessionRule) -> Inspectio
     if broken:
         _show(_offending(judged).withColumn("day", F.lit(None)), {None: whole})
     return whole
+
+
+def _to_compare(batch: DataFrame, entries: Mapping[date, Entry], rule: SessionRule) -> DataFrame:
+    """Return a batch without the values of days that were applied while other attributes were carried (R24)."""
+    days = [day for day, entry in entries.items() if is_applied_with(entry, rule)]
+    is_compared = F.col(ARRIVAL_DAY).isin(*days) if days else F.lit(False)
+    return batch.withColumn(CARRIED, F.when(is_compared, F.col(CARRIED))) if rule.carried else batch
 
 
 def _first_date(sessions: Snapshot, raw_events: Snapshot, days: Sequence[date], rule: SessionRule) -> date | None:

@@ -58,10 +58,10 @@ def _repeats(neighbour: Callable[[str], Column]) -> Column:
 
 
 def carried_texts(rule: SessionRule) -> Column:
-    """Return the carried attributes as texts in whose order a missing one is the last (R24)."""
+    """Return the carried attributes as texts in whose order a missing one is the last (R24); NULL if none are given."""
     values = [F.get("carried", F.lit(position))["value"] for position in range(len(rule.carried))]
     texts = [F.coalesce(F.concat(F.lit("0"), value), F.lit("1")) for value in values]
-    return F.array(*texts) if texts else F.lit(None).cast("array<string>")
+    return F.when(F.col("carried").isNotNull(), F.array(*texts)) if texts else F.lit(None).cast("array<string>")
 
 
 def timeout_of(rule: SessionRule) -> Column:

@@ -69,7 +69,7 @@ def violations(
 
     Args:
         stored: rows of ods_sessions with `carried`; those before the earliest `since` - T may be left out.
-        batch: accepted rows of the days, with `_updated_at` and `carried`.
+        batch: accepted rows of the days, with `_updated_at` and `carried`; NULL: not to be compared.
         since: of each key the time from which it is judged, the result of `earliest_changes` for the batch.
         days: the arrival days of the batch; it must hold every stored row that one of them was the first to bring.
         rule: timeouts and user actions.
@@ -191,5 +191,5 @@ def _of_deliveries(days: Collection[date]) -> dict[str, Column]:
     held_day, first_day = F.col("next_arrival"), F.col("arrival")
     is_brought = first_day.isin(*days) if days else F.lit(False)
     is_wrong_day = (held_day < first_day) | (is_brought & held_day.isNull())
-    has_other_values = (held_day == first_day) & ~F.col("carried").eqNullSafe(F.col("next_carried"))
+    has_other_values = (held_day == first_day) & (F.col("carried") != F.col("next_carried"))
     return {ARRIVAL: ~F.col("is_repeated") & is_wrong_day, VALUES: has_other_values}
