@@ -227,11 +227,11 @@ def test_a_run_between_the_columns_and_the_rows_is_noticed(case: Site, monkeypat
 
     def overtaken(text: str) -> Any:  # noqa: ANN401 - as Spark has it
         if "ADD COLUMNS" in text:
-            sql(f"DELETE FROM delta.`{table}`")
+            sql(f"DELETE FROM delta.`{table}`")  # noqa: S608
         return sql(text)
 
     monkeypatch.setattr(case.lake.spark, "sql", overtaken)
-    with pytest.raises(LakeError, match="another run has written .* since version 2"):
+    with pytest.raises(LakeError, match=r"another run has written .* since version 2"):
         apply(case.lake.spark, case.lake, [day(2)], RULE)
     assert case.values("user_id") == {}
     assert case.lake.ledger.entries()[day(2)].applied_at is None
@@ -245,7 +245,7 @@ def test_wrong_values_are_found(case: Site) -> None:
     case.run({1: [row(A, "/1", "m"), row(A, "/2", "m")], 2: [row(B, "/1", "m")]})
     assert case.broken([day(1), day(2)]) == set()
     table = case.lake.path(ODS_SESSIONS)
-    case.lake.spark.sql(f"UPDATE delta.`{table}` SET url = '/2' WHERE event_id = 'a'")
+    case.lake.spark.sql(f"UPDATE delta.`{table}` SET url = '/2' WHERE event_id = 'a'")  # noqa: S608
     assert case.broken([day(1)]) == {VALUES_CHECK}
     assert inspect(case.lake.spark, case.lake, [day(2)], RULE)[day(2)].broken == {}
     apply(case.lake.spark, case.lake, [day(1)], RULE)

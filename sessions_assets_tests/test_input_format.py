@@ -178,7 +178,7 @@ def test_names_judged_again_give_what_landing_again_gives(
     before = tables_of(lake)
     assert list(rejudge(spark, lake, [], 10**5, other)) == DAYS
     assert rejudge(spark, lake, [], 10**5, other) == {}
-    (text,) = lake.rows(RAW_QUARANTINE, "raw_text", "user_id = 'cart' AND _updated_at = DATE'2025-03-10'")[:1]
+    (text,) = lake.rows(RAW_QUARANTINE, "raw_text", "reason = 'blank_product_code' AND _updated_at = DATE'2025-03-10'")
     wanted = Lake(spark, str(tmp_path / "wanted"))
     land(spark, wanted, Landing(str(landing), input_format=other), DAYS, 10**5)
     assert tables_of(lake) == tables_of(wanted) != before
