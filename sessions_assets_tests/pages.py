@@ -113,4 +113,4 @@ def variables_read() -> list[str]:
     """Return the environment variables that the settings look up."""
     requested = Requested()
     Settings.from_environment(requested)
-    return requested.names
+    return [*dict.fromkeys(requested.names)]

@@ -43,11 +43,15 @@ def test_every_variable_is_read() -> None:
         {
             "SESSIONS_LANDING": "s3://bucket/in",
             "SESSIONS_LAKE": "/lake",
+            "SESSIONS_COLUMNS": 'user_id = visitor , event_id="event, ""type""",product_code=\'it\'\'s\'',
             "SESSIONS_CSV_SEPARATOR": "tab",
+            "SESSIONS_TIMESTAMP_UNIT": "ms",
+            "SESSIONS_TIME_ZONE": "Europe/Berlin",
             "SESSIONS_FIRST_DAY": "2024-02-29",
             "SESSIONS_TIMEOUT_SECONDS": "1799.999999",
             "SESSIONS_TIMEOUTS": '{"IDE": 1800, "a, b": 299.999999}',
             "SESSIONS_USER_ACTIONS": "click, tap",
+            "SESSIONS_CARRY": "url, user-agent",
             "SESSIONS_LATENESS_DAYS": "7",
             "SESSIONS_COMMIT": "merge",
             "SESSIONS_QUARANTINE_WARN_SHARE": "0.5",
@@ -65,11 +69,16 @@ def test_every_variable_is_read() -> None:
     assert settings == Settings(
         landing="s3://bucket/in",
         lake="/lake",
+        columns={"user_id": "visitor", "event_id": 'event, "type"'},
+        constants={"product_code": "it's"},
         csv_separator="\t",
+        timestamp_unit="ms",
+        time_zone="Europe/Berlin",
         first_day=date(2024, 2, 29),
         timeout=timedelta(seconds=1799, microseconds=999_999),
         timeouts={"IDE": timedelta(minutes=30), "a, b": timedelta(seconds=299, microseconds=999_999)},
         user_actions=frozenset({"click", "tap"}),
+        carry=("url", "user-agent"),
         lateness_days=7,
         commit="merge",
         quarantine_warn_share=0.5,
@@ -86,6 +95,11 @@ def test_a_star_makes_every_event_an_action() -> None:
     assert Settings.from_environment({"SESSIONS_USER_ACTIONS": "*"}).user_actions is None
 
 
+def test_a_column_of_its_own_name_is_not_renamed() -> None:
+    settings = Settings.from_environment({"SESSIONS_COLUMNS": "user_id=user_id , timestamp=at"})
+    assert (settings.columns, settings.constants) == ({"timestamp": "at"}, {})
+
+
 @pytest.mark.parametrize(("value", "separator"), [(",", ","), (";", ";"), ("|", "|"), ("\\t", "\t"), ("tab", "\t")])
 def test_a_separator_is_a_sign_or_the_name_of_a_tab(value: str, separator: str) -> None:
     assert Settings.from_environment({"SESSIONS_CSV_SEPARATOR": value}).csv_separator == separator
@@ -99,6 +113,23 @@ def test_a_separator_is_a_sign_or_the_name_of_a_tab(value: str, separator: str) 
         ("SPARK_DRIVER_MEMORY", "2 GB"),
         ("SESSIONS_CSV_SEPARATOR", "comma"),
         ("SESSIONS_CSV_SEPARATOR", ",,"),
+        ("SESSIONS_COLUMNS", "visitor"),
+        ("SESSIONS_COLUMNS", "user_id="),
+        ("SESSIONS_COLUMNS", "user_id=a,,event_id=b"),
+        ("SESSIONS_COLUMNS", "user_id=it's"),
+        ("SESSIONS_COLUMNS", "visitor=user_id"),
+        ("SESSIONS_COLUMNS", "user_id=a,user_id=b"),
+        ("SESSIONS_COLUMNS", "product_code='  ',user_id=a"),
+        ("SESSIONS_COLUMNS", "timestamp='2025-03-10 10:00:00'"),
+        ("SESSIONS_TIMESTAMP_UNIT", "milliseconds"),
+        ("SESSIONS_TIME_ZONE", "Berlin"),
+        ("SESSIONS_TIME_ZONE", "+01:00"),
+        ("SESSIONS_TIME_ZONE", "localtime"),
+        ("SESSIONS_CARRY", "url,"),
+        ("SESSIONS_CARRY", "user agent"),
+        ("SESSIONS_CARRY", "a=b"),
+        ("SESSIONS_CARRY", "url,URL"),
+        ("SESSIONS_CARRY", "Session_Id"),
         ("SESSIONS_FIRST_DAY", "2025-02-30"),
         ("SESSIONS_FIRST_DAY", "20250310"),
         ("SESSIONS_TIMEOUT_SECONDS", "five"),
@@ -130,7 +161,7 @@ def test_a_separator_is_a_sign_or_the_name_of_a_tab(value: str, separator: str) 
     ],
 )
 def test_an_invalid_value_is_named(variable: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"{variable}='.*': expected"):
+    with pytest.raises(SettingsError, match=f"{variable}=.*: expected"):
         Settings.from_environment({variable: value})
 
 

@@ -13,6 +13,7 @@ from sessions_assets.pipeline.clock_changes import KINDS, counts_of_odd_times
 from sessions_assets.rule.input_format import POWERS_OF_TEN, InputFormat
 from sessions_assets.rule.times import with_event_time
 from sessions_assets.settings import time_zones
+from sessions_assets_tests.pages import Page, plain
 
 FIRST, LAST = datetime.min, datetime.max  # noqa: DTZ901 - naive times mean UTC here
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive times mean UTC here
@@ -168,6 +169,21 @@ def test_local_times_that_a_zone_has_twice_or_not_are_counted(
     named = [count.alias(kind) for (_, kind), count in counts.items()]
     found = with_event_time(rows, InputFormat(time_zone=zone)).agg(F.count("*"), *named).collect()[0].asDict()
     assert {kind: found[kind] for kind in KINDS if kind in found} == expected
+
+
+@pytest.mark.parametrize("setting", ["unit", "zone"])
+def test_the_times_on_the_page_are_those_stored(setting: str, spark: SparkSession) -> None:
+    listed: dict[str, dict[str, str]] = {}
+    for name, text, time in Page("docs/input.md").rows(setting, "as delivered", "as stored, UTC"):
+        listed.setdefault(plain(name), {})[plain(text)] = plain(time)
+    for name, texts in listed.items():
+        found = times_of(spark, InputFormat(**{_FIELDS[setting]: name}), [*texts])
+        assert found == [
+            datetime.fromisoformat(time.ljust(26, "0") if "." in time else time) for time in texts.values()
+        ]
+
+
+_FIELDS = {"unit": "timestamp_unit", "zone": "time_zone"}
 
 
 def test_spark_knows_every_zone_that_a_setting_may_name(spark: SparkSession) -> None:

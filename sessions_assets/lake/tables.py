@@ -52,7 +52,7 @@ _EVENT = (
 _ARRIVAL = Column(ARRIVAL_DAY, "DATE", "Arrival day: the date that names the batch.")
 
 _TEXT = Column(
-    "timestamp_text", "STRING", "The timestamp as delivered; NULL: the file stores it with a type.", nullable=True
+    "timestamp_text", "STRING", "The timestamp as delivered; NULL: the file stores a point in time.", nullable=True
 )
 _ATTRIBUTES = Column(
     "attributes",
