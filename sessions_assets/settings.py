@@ -119,7 +119,14 @@ class Settings:
                     values[name] = parse(_bare(text))
                 except ValueError as error:
                     raise SettingsError(f"{variable}={text!r}: expected {error}") from error
-        return cls(**values)
+        settings = cls(**values)
+        used = {name.lower() for name in settings.columns.values()}
+        if both := [name for name in settings.carry if name.lower() in used]:
+            raise SettingsError(
+                f"SESSIONS_CARRY={environment['SESSIONS_CARRY']!r}: expected names that SESSIONS_COLUMNS does not use; "
+                f"{both[0]} is a column of the event itself"
+            )
+        return settings
 
     @property
     def input_format(self) -> InputFormat:
@@ -266,14 +273,18 @@ def _actions(text: str) -> frozenset[str] | None:
     return None if actions == {"*"} else actions
 
 
+# Columns that Spark and Delta have of their own beside those of a table.
+_OF_DELTA = ("_metadata", "_change_type", "_commit_version", "_commit_timestamp")
+
+
 def _attributes(text: str) -> tuple[str, ...]:
-    names = [name.strip() for name in text.split(",")]
-    columns = {column.name for column in ODS_SESSIONS.columns}
+    names = [_bare(name.strip()) for name in text.split(",")]
+    columns = {*(column.name for column in ODS_SESSIONS.columns), *_OF_DELTA}
     # Parquet and Delta have no such characters in a column's name, and tell no names apart by their case.
     if any(not name or re.search(r"[ {}()\n\t=;]", name) for name in names):
         raise ValueError("names of attributes separated by commas, without white space or one of {}()=;")
     if twice := [n for n in names if n.lower() in columns or [other.lower() for other in names].count(n.lower()) > 1]:
-        raise ValueError(f"names that differ, in more than case, from each other and those of ods_sessions: {twice[0]}")
+        raise ValueError(f"names that differ, in more than case, from each other and those of the table: {twice[0]}")
     return tuple(names)
 
 

@@ -172,6 +172,24 @@ def test_a_rebuild_gives_what_applying_gives(case: Site) -> None:
     assert case.lake.version(ODS_SESSIONS) == version
 
 
+def test_what_a_run_that_carried_others_has_changed_is_mended(case: Site) -> None:
+    """Each change of the names is in the table's history: days applied before it are applied again when asked for."""
+    url = SessionRule(carried=("url",))
+    case.run({1: [row(A, "/1", "z"), row(A, "/2", "a")], 2: [row(A, "/3", "m")]}, url)
+    case.run({1: []}, PLAIN)
+    assert case.values("first_updated_at, url") == {"a": (day(2), "/1")}
+    result = apply(case.lake.spark, case.lake, [day(2)], url)
+    assert result.rows == {"inserted": 0, "changed": 1, "removed": 0}
+    assert case.values("url") == {"a": ("/3",)}
+
+    case.run({1: [row(A, "/1", "z"), row(A, "/2", "a")]}, RULE)
+    maintain.rebuild(case.lake.spark, case.lake, SessionRule(carried=("user-agent",)))
+    assert case.values() == {"a": ("/1", "a")}
+    apply(case.lake.spark, case.lake, [day(1)], RULE)
+    assert case.values() == {"a": ("/1", "z")}
+    assert case.broken([day(1), day(2)]) == set()
+
+
 def test_a_name_that_no_batch_has_is_reported(case: Site) -> None:
     rule = SessionRule(carried=("url", "referrer"))
     result = case.run({1: [row(A, "/1", "m")]}, rule)
@@ -231,7 +249,7 @@ def test_a_run_between_the_columns_and_the_rows_is_noticed(case: Site, monkeypat
         return sql(text)
 
     monkeypatch.setattr(case.lake.spark, "sql", overtaken)
-    with pytest.raises(LakeError, match=r"another run has written .* since version 2"):
+    with pytest.raises(LakeError, match=r"another run has written .* since version 3"):
         apply(case.lake.spark, case.lake, [day(2)], RULE)
     assert case.values("user_id") == {}
     assert case.lake.ledger.entries()[day(2)].applied_at is None
@@ -247,6 +265,7 @@ def test_wrong_values_are_found(case: Site) -> None:
     table = case.lake.path(ODS_SESSIONS)
     case.lake.spark.sql(f"UPDATE delta.`{table}` SET url = '/2' WHERE event_id = 'a'")  # noqa: S608
     assert case.broken([day(1)]) == {VALUES_CHECK}
-    assert inspect(case.lake.spark, case.lake, [day(2)], RULE)[day(2)].broken == {}
+    found = inspect(case.lake.spark, case.lake, [day(1), day(2)], RULE)
+    assert found[day(2)].broken == {}
     apply(case.lake.spark, case.lake, [day(1)], RULE)
     assert case.broken([day(1), day(2)]) == set()

@@ -106,7 +106,8 @@ def changes_of(lake: Lake, step: Step, version: int) -> RowChanges:
     """Return the changes of a step with the row addresses of a version."""
     kinds = dict(zip(_KIND_OF, step, strict=True))
     rows = frame(lake.spark, [(found, kind) for kind, those in kinds.items() for found in those])
-    stored = lake.read(ODS_SESSIONS, version).select(*IDENTITY_COLUMNS, row_address())
+    table = lake.read(ODS_SESSIONS, version)
+    stored = table.select(*IDENTITY_COLUMNS, row_address(table))
     dates = [found.pdate for those in step for found in those]
     # Written as one file of each date.
     changed = rows.join(stored, [*IDENTITY_COLUMNS], "left").coalesce(1)

@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import DeliveryError, Landing
+from sessions_assets.pipeline import land as land_module
 from sessions_assets.pipeline.land import land
 from sessions_assets.pipeline.rejudge import rejudge
 from sessions_assets.pipeline.results import LandedDay
@@ -35,6 +36,7 @@ ROWS: list[dict[str, Any]] = [
     {"Visitor Id": "9", "event.type": "cart", "at": 10**16, "product_code": "q", "timestamp": None, "price": None},
 ]
 SHOP = "it's a shop"
+SHOP_ONLY = {"product_code": SHOP}
 ACCEPTED = [
     ("7", "view", SHOP, datetime(2025, 3, 10, 10), {"price": "1.5", "product_code": "p", "timestamp": "never"}),  # noqa: DTZ001
     ("8", "cart", SHOP, datetime(2025, 3, 10, 10, 0, 0, 1000), None),  # noqa: DTZ001
@@ -186,6 +188,47 @@ def test_names_judged_again_give_what_landing_again_gives(
     assert json.loads(text[0]) == {"Visitor Id": "8", "event.type": "cart", "at": str(AT + 1)}
 
 
+def test_judging_under_other_names_can_be_interrupted(
+    with_names: Path, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between its two commits: the names of the first reading are still known, and no row is lost."""
+    shutil.copytree(with_names, tmp_path / "lake")
+    shutil.copytree(with_names, tmp_path / "whole")
+    lake, whole = Lake(spark, str(tmp_path / "lake")), Lake(spark, str(tmp_path / "whole"))
+    other = InputFormat({"user_id": "product_code", "event_id": "event.type", "timestamp": "at"}, SHOP_ONLY, ";", "ms")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(land_module, "_write_quarantine", killed)
+    with pytest.raises(KeyboardInterrupt):
+        rejudge(spark, lake, [day(0)], 5, other)
+    monkeypatch.undo()
+    rejudge(spark, lake, [day(0)], 5, other)
+    rejudge(spark, whole, [day(0)], 5, other)
+    assert tables_of(lake) == tables_of(whole)
+    assert {row[0] for row in raw_rows(lake, day(0))} == {"p", "q"}
+
+
+def test_one_column_may_be_two_and_a_day_without_rows_is_judged_too(spark: SparkSession, tmp_path: Path) -> None:
+    """The column that is named now is known from refused rows alone."""
+    folder = tmp_path / "landing"
+    folder.mkdir()
+    (folder / "2025-03-10.csv").write_text("user_id,at,kind,evt\n7,2025-03-10 10:00:00,view,\n")
+    (folder / "2025-03-11.csv").write_text("user_id,at,evt\n")
+    before = InputFormat({"event_id": "evt", "product_code": "evt", "timestamp": "at"})
+    lake = Lake(spark, str(tmp_path / "lake"))
+    land(spark, lake, Landing(str(folder), input_format=before), DAYS[:2], 5)
+    assert raw_rows(lake, day(0)) == []
+    now = InputFormat({"event_id": "kind", "product_code": "KIND", "timestamp": "at"})
+    assert [numbers.rows_accepted for numbers in rejudge(spark, lake, [], 5, now).values()] == [1, 0]
+    assert raw_rows(lake, day(0)) == [("7", "view", "view", datetime(2025, 3, 10, 10), None)]  # noqa: DTZ001
+    rejudge(spark, lake, [], 0, now)
+    (folder / "2025-03-12.csv").write_text("a,a,a.1,event_id,product_code,timestamp\n1,2,3,e,p,2025-03-12 10:00:00\n")
+    land(spark, lake, Landing(str(folder), input_format=InputFormat({"user_id": "a.1"})), [day(2)], 5)
+    assert [(row[0], row[4]) for row in raw_rows(lake, day(2))] == [("3", {"a": "1", "a.1": "2"})]
+
+
 def test_names_that_the_raw_rows_do_not_have_are_refused(with_names: Path, spark: SparkSession, tmp_path: Path) -> None:
     shutil.copytree(with_names, tmp_path / "lake")
     lake = Lake(spark, str(tmp_path / "lake"))
@@ -194,9 +237,7 @@ def test_names_that_the_raw_rows_do_not_have_are_refused(with_names: Path, spark
         LakeError, match=r"the rows of 2025-03-10 lack column who; found Visitor Id, at, event.type, pr"
     ):
         rejudge(spark, lake, [], 5, InputFormat({**COLUMNS, "user_id": "who"}, FORMAT.constants))
-    with pytest.raises(
-        LakeError, match="2025-03-12 has times of Parquet in at: with the timestamp in timestamp it can"
-    ):
+    with pytest.raises(LakeError, match="2025-03-12 has times of Parquet, which under these settings can be read"):
         rejudge(spark, lake, [day(2)], 5, InputFormat({**COLUMNS, "timestamp": "timestamp"}, FORMAT.constants))
     assert lake.ledger.entries() == before
 
@@ -224,6 +265,16 @@ def times_by_user(lake: Lake) -> dict[str, list[str]]:
     rows = sorted(lake.rows(RAW_EVENTS, "user_id, timestamp"))
     users = sorted({user for user, _ in rows})
     return {user: [time.isoformat() for name, time in rows if name == user] for user in users}
+
+
+def test_a_local_time_of_parquet_is_no_number(spark: SparkSession, tmp_path: Path) -> None:
+    """Under a unit it is quarantined; a point in time is what it is."""
+    folder = tmp_path / "landing"
+    write_local_times(folder)
+    lake = Lake(spark, str(tmp_path / "lake"))
+    in_units = Landing(str(folder), input_format=InputFormat(timestamp_unit="ms"))
+    (numbers,) = land(spark, lake, in_units, [date(2025, 10, 27)], 5).values()
+    assert (numbers.rows_accepted, numbers.quarantined) == (6, {"unparsable_timestamp": 6})
 
 
 def test_local_times_are_converted_counted_and_judged_again(spark: SparkSession, tmp_path: Path) -> None:

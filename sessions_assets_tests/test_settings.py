@@ -95,6 +95,14 @@ def test_a_star_makes_every_event_an_action() -> None:
     assert Settings.from_environment({"SESSIONS_USER_ACTIONS": "*"}).user_actions is None
 
 
+def test_what_is_a_column_of_the_event_cannot_be_carried() -> None:
+    environment = {"SESSIONS_COLUMNS": "user_id=Visitor", "SESSIONS_CARRY": "url,visitor"}
+    with pytest.raises(
+        SettingsError, match="SESSIONS_CARRY='url,visitor': expected names that SESSIONS_COLUMNS does not"
+    ):
+        Settings.from_environment(environment)
+
+
 def test_a_column_of_its_own_name_is_not_renamed() -> None:
     settings = Settings.from_environment({"SESSIONS_COLUMNS": "user_id=user_id , timestamp=at"})
     assert (settings.columns, settings.constants) == ({"timestamp": "at"}, {})
@@ -130,6 +138,8 @@ def test_a_separator_is_a_sign_or_the_name_of_a_tab(value: str, separator: str) 
         ("SESSIONS_CARRY", "a=b"),
         ("SESSIONS_CARRY", "url,URL"),
         ("SESSIONS_CARRY", "Session_Id"),
+        ("SESSIONS_CARRY", "_metadata"),
+        ("SESSIONS_CARRY", "url,'x'"),
         ("SESSIONS_FIRST_DAY", "2025-02-30"),
         ("SESSIONS_FIRST_DAY", "20250310"),
         ("SESSIONS_TIMEOUT_SECONDS", "five"),

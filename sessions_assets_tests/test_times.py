@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from sessions_assets.pipeline.clock_changes import KINDS, counts_of_odd_times
+from sessions_assets.pipeline.clock_changes import KINDS, ZoneError, check_zone, counts_of_odd_times
 from sessions_assets.rule.input_format import POWERS_OF_TEN, InputFormat
 from sessions_assets.rule.times import with_event_time
 from sessions_assets.settings import time_zones
@@ -161,10 +161,11 @@ ODD_TIMES = [
 def test_local_times_that_a_zone_has_twice_or_not_are_counted(
     zone: str, day: str, expected: dict[str, int], spark: SparkSession
 ) -> None:
-    """Only those without an offset, and only on days whose events may be near a change of the clocks."""
+    """Only accepted rows without an offset, and only on days whose events may be near a change of the clocks."""
     arrival = date.fromisoformat(day)
     counts = counts_of_odd_times(spark, zone, [arrival], 5)
-    rows = spark.createDataFrame([(text,) for text in LOCAL_TIMES[zone]], "timestamp string")
+    texts = [(text, reason) for text in LOCAL_TIMES[zone] for reason in (None, "blank_user_id")]
+    rows = spark.createDataFrame(texts, "timestamp string, reason string")
     rows = rows.withColumns({"event_time": F.lit(None).cast("timestamp"), "_updated_at": F.lit(arrival)})
     named = [count.alias(kind) for (_, kind), count in counts.items()]
     found = with_event_time(rows, InputFormat(time_zone=zone)).agg(F.count("*"), *named).collect()[0].asDict()
@@ -187,11 +188,16 @@ _FIELDS = {"unit": "timestamp_unit", "zone": "time_zone"}
 
 
 def test_spark_knows_every_zone_that_a_setting_may_name(spark: SparkSession) -> None:
-    unknown = set()
+    unknown: set[str] = set()
     for zone in sorted(time_zones()):
         try:
-            counts_of_odd_times(spark, zone, [date(2025, 3, 30)], 0)
-        except Exception:  # noqa: BLE001 - whatever Java raises
+            check_zone(spark, zone)
+        except ZoneError:
             unknown.add(zone)
-    # A zone of the year 2025: a Java from before it does not know it, and Spark refuses it in a run.
+    # A zone of the year 2025: a Java from before it does not know it, and a run is refused.
     assert unknown <= {"America/Coyhaique"}
+
+
+def test_a_zone_that_java_does_not_know_is_named_with_its_setting(spark: SparkSession) -> None:
+    with pytest.raises(ZoneError, match="SESSIONS_TIME_ZONE='Atlantis': the Java that runs Spark does not know"):
+        check_zone(spark, "Atlantis")

@@ -33,7 +33,6 @@ ROW_ADDRESS = "row_address"
 # All writers of sessions take their transaction numbers from one sequence: the version they read, plus one. The same
 # name marks their commits in the table's history.
 _APPLICATION = "sessions_assets"
-_MARK = "spark.databricks.delta.commitInfo.userMetadata"
 # What Delta raises when another commit came first; in Python these have no common class of their own.
 CONFLICTS = (
     exceptions.ConcurrentAppendException,
@@ -99,9 +98,11 @@ class Committed:
     txn_id: str | None = None
 
 
-def row_address() -> Column:
+def row_address(rows: DataFrame) -> Column:
     """Return STRUCT `row_address` of rows of a Delta table: the file that holds each row, and its index in it."""
-    file, index = F.col("_metadata.file_path"), F.col("_metadata.row_index")
+    # The table may have a column of that name itself.
+    metadata = rows.metadataColumn("_metadata")
+    file, index = metadata["file_path"], metadata["row_index"]
     return F.struct(file.alias("file"), index.alias("row_index")).alias(ROW_ADDRESS)
 
 
@@ -152,21 +153,30 @@ def commit_merge(spark: SparkSession, address: str, read_version: int, changes: 
     return Committed(version)
 
 
-def add_columns(spark: SparkSession, address: str, read_version: int, columns: Mapping[str, str]) -> int:
-    """Add nullable columns of text, by name and comment, in one commit on the version that was read, and return it.
+def alter(
+    spark: SparkSession, address: str, read_version: int, columns: Mapping[str, str], properties: Mapping[str, str]
+) -> int:
+    """Add nullable columns of text, by name and comment, and set properties; return the version after that.
+
+    These commits are not marked as ours: what was applied before them is applied again when it is asked for.
 
     Raises:
-        OvertakenError: another run has written since.
+        OvertakenError: another run has written since the version that was read.
     """
     listed = ", ".join(f"{_quoted(name)} STRING COMMENT '{_escaped(text)}'" for name, text in columns.items())
-    with _marked(spark), _refused(address, read_version):
-        try:
-            spark.sql(f"ALTER TABLE delta.{_quoted(address)} ADD COLUMNS ({listed})")
-        except AnalysisException as error:
-            # It has them by now.
-            raise OvertakenError(address, read_version) from error
+    pairs = ", ".join(f"'{_escaped(name)}' = '{_escaped(value)}'" for name, value in properties.items())
+    statements = [f"ADD COLUMNS ({listed})"] if columns else []
+    statements += [f"SET TBLPROPERTIES ({pairs})"]
+    with _refused(address, read_version):
+        for statement in statements:
+            try:
+                spark.sql(f"ALTER TABLE delta.{_quoted(address)} {statement}")
+            except AnalysisException as error:
+                if "already exists" in str(error):
+                    raise OvertakenError(address, read_version) from error
+                raise
     # The commit that follows is refused unless this is the newest version then.
-    return read_version + 1
+    return read_version + len(statements)
 
 
 def replace_all(  # noqa: PLR0913, PLR0917 - a commit says what it replaces by what
@@ -296,22 +306,12 @@ def _escaped(text: str) -> str:
 
 
 @contextmanager
-def _marked(spark: SparkSession) -> Iterator[None]:
-    """Mark what is committed as ours."""
-    spark.conf.set(_MARK, _APPLICATION)
-    try:
-        yield
-    finally:
-        spark.conf.unset(_MARK)
-
-
-@contextmanager
 def _merging(spark: SparkSession, read_version: int) -> Iterator[None]:
     """Set what a MERGE can only be told by the session."""
     settings = {
         "spark.databricks.delta.write.txnAppId": _APPLICATION,
         "spark.databricks.delta.write.txnVersion": str(read_version + 1),
-        _MARK: _APPLICATION,
+        "spark.databricks.delta.commitInfo.userMetadata": _APPLICATION,
         # It reads the changes up to three times.
         "spark.databricks.delta.merge.materializeSource": "all",
     }

@@ -4,6 +4,7 @@ Must not know Dagster, the environment, batch files or how a session is computed
 Source of the rules: R16 (one commit), R19 (no needless write).
 """
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -54,7 +55,7 @@ def rows_in_reach(spark: SparkSession, snapshot: Snapshot | None, first: date, n
         return rows.select(*SESSION_COLUMNS, *of_stored(rows.columns, names), F.expr(_NO_ADDRESS))
     rows = read(spark, snapshot)
     reached = rows.where(F.col("pdate") >= first)
-    return reached.select(*SESSION_COLUMNS, *of_stored(rows.columns, names), row_address())
+    return reached.select(*SESSION_COLUMNS, *of_stored(rows.columns, names), row_address(reached))
 
 
 def commit_id(snapshot: Snapshot) -> str:
@@ -89,21 +90,30 @@ def commit_changes(spark: SparkSession, snapshot: Snapshot, changes: RowChanges,
             return commits.commit_rows(spark, snapshot.address, snapshot.version, changes)
 
 
-def add_columns(spark: SparkSession, lake: Lake, snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
-    """Add the carried names that the table lacks as columns of text, in one commit; their values are NULL (R24).
+def carry(spark: SparkSession, lake: Lake, snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
+    """Note which attributes the rows of the next commit carry, and add the columns that the table lacks (R24).
+
+    Only if they are others than before. The values of the new columns are NULL.
 
     Returns:
-        The table after it; the rows of the snapshot are still those of the table.
+        The table after that; the rows of the snapshot are still those of the table.
 
     Raises:
         LakeError: another run has written since.
     """
     columns = snapshot.columns()
-    if not (missing := {name: carried_meaning(name) for name in names if name not in columns}):
+    wanted, noted = carried_property(names), snapshot.properties()
+    if {**carried_property(()), **noted} == {**noted, **wanted}:
         return snapshot
+    missing = {name: carried_meaning(name) for name in names if name not in columns}
     with _one_writer():
-        added = commits.add_columns(spark, snapshot.address, snapshot.version, missing)
-    return lake.snapshot(ODS_SESSIONS, added)
+        altered = commits.alter(spark, snapshot.address, snapshot.version, missing, wanted)
+    return lake.snapshot(ODS_SESSIONS, altered)
+
+
+def carried_property(names: Sequence[str]) -> dict[str, str]:
+    """Return the table property that notes the carried attributes; a table without it carries none."""
+    return {"sessions.carried": json.dumps(list(names), ensure_ascii=False)}
 
 
 def check_columns(snapshot: Snapshot, names: Sequence[str]) -> None:

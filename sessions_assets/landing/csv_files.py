@@ -195,9 +195,10 @@ def read_csv(spark: SparkSession, layout: CsvLayout, files: Sequence[str], input
     if not quotes.are_absent:
         is_broken |= _has_stray_quote(layout, quotes)
     spelled = check_names(files[0], layout.names, input_format)
-    columns = columns_of_events(input_format, lambda c: F.col(f"row._{layout.names.index(spelled[c])}"))
+    positions = {column: layout.names.index(name) for column, name in spelled.items()}
+    columns = columns_of_events(input_format, lambda column: F.col(f"row._{positions[column]}"))
     parse_error = F.when(is_broken, F.lit(UNPARSABLE_ROW))
-    return rows_of_text(lines, columns, _attributes(layout.names, set(spelled.values())), parse_error)
+    return rows_of_text(lines, columns, _attributes(layout.names, {*positions.values()}), parse_error)
 
 
 def _joined_lines(spark: SparkSession, layout: CsvLayout, quotes: Quotes, files: Sequence[str]) -> DataFrame:
@@ -262,20 +263,23 @@ def _count(character: str, text: Column) -> Column:
     return F.octet_length(text) - F.octet_length(F.replace(text, F.lit(character), F.lit("")))
 
 
-def _attributes(names: Sequence[str], columns: set[str]) -> Column:
-    others = {name: i for i, name in enumerate(_unique(names)) if name not in columns}
+def _attributes(names: Sequence[str], used: set[int]) -> Column:
+    """Return the columns that are no columns of an event, which are at these positions."""
+    others = {name: i for i, name in enumerate(_unique(names)) if i not in used}
     if len(others) > _MANY_COLUMNS:
-        return _many_attributes(names, columns)
+        return _many_attributes(names, used)
     return attributes_of(list(others), [F.col(f"row._{position}") for position in others.values()])
 
 
-def _many_attributes(names: Sequence[str], columns: set[str]) -> Column:
+def _many_attributes(names: Sequence[str], used: set[int]) -> Column:
+    of_event = [f"_{position}" for position in sorted(used)]
     fields = F.map_filter(
-        F.to_variant_object("row").cast(ATTRIBUTES_TYPE), lambda field, _: F.startswith(field, F.lit("_"))
+        F.to_variant_object("row").cast(ATTRIBUTES_TYPE),
+        lambda field, _: F.startswith(field, F.lit("_")) & ~field.isin(of_event),
     )
     unique = texts(_unique(names))
     named = F.transform_keys(fields, lambda field, _: F.get(unique, F.substring(field, 2, 9).cast("int")))
-    return with_values(F.map_filter(named, lambda name, _: ~name.isin(*columns)))
+    return with_values(named)
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -63,7 +63,8 @@ def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyPlan
         check_rule(sessions, rule)
     pending = tuple(_pending(sessions, entries, rule))
     delivered = {name for entry in entries.values() for name in entry.attribute_names or ()}
-    absent = tuple(name for name in rule.carried if name not in delivered)
+    is_empty = not any(entry.rows_accepted for entry in entries.values())
+    absent = () if is_empty else tuple(name for name in rule.carried if name not in delivered)
     return ApplyPlan(tuple(entries), tuple(e.day for e in pending), raw_events, sessions, rule, pending, absent)
 
 
@@ -146,7 +147,8 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
     """
     sessions = plan.ods
     if sessions is None:
-        create(spark, lake, ODS_SESSIONS.carrying(plan.rule.carried), plan.rule.as_properties())
+        properties = plan.rule.as_properties() | ods.carried_property(plan.rule.carried)
+        create(spark, lake, ODS_SESSIONS.carrying(plan.rule.carried), properties)
         # The changes were computed from no rows: if another run has written since, the commit is refused.
         sessions = lake.snapshot(ODS_SESSIONS, version=0)
         check_rule(sessions, plan.rule)
@@ -155,7 +157,7 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
         rows, carried = counts.rows, plan.rule.carried
         changed = RowChanges(changes.rows, rows[INSERT], rows[UPDATE], rows[DELETE], *counts.dates, carried)
         with phase("commit") as note:
-            sessions = ods.add_columns(spark, lake, sessions, carried)
+            sessions = ods.carry(spark, lake, sessions, carried)
             made = ods.commit_changes(spark, sessions, changed, lake.commit)
             note(f"event dates {changed.first} to {changed.last}, version {made.version}")
     else:

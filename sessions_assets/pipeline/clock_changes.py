@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import reduce
 from typing import Any
 
+from pyspark.errors import DateTimeException
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
@@ -37,20 +38,45 @@ class ClockChange:
     kind: str
 
 
+class ZoneError(Exception):
+    """A time zone that the Java of Spark does not know. Names it, and its setting."""
+
+
+def check_zone(spark: SparkSession, time_zone: str) -> None:
+    """Make sure that Spark can convert the local times of a zone.
+
+    Raises:
+        ZoneError: it cannot.
+    """
+    try:
+        _rules(spark, time_zone)
+    except DateTimeException as error:
+        problem = "the Java that runs Spark does not know this zone, or not yet"
+        raise ZoneError(f"SESSIONS_TIME_ZONE={time_zone!r}: {problem}") from error
+
+
+def _rules(spark: SparkSession, time_zone: str) -> Any:  # noqa: ANN401 - a Java object
+    java: Any = spark._jvm  # noqa: SLF001 - Spark has no call that tells the changes of a zone
+    return java.org.apache.spark.sql.catalyst.util.DateTimeUtils.getZoneId(time_zone).getRules()
+
+
 def counts_of_odd_times(
     spark: SparkSession, time_zone: str, days: Collection[date], lateness_days: int
 ) -> dict[tuple[date, str], Column]:
-    """Return for arrival days how to count the rows with an odd `local_time`, where the days can have any.
+    """Return for arrival days how to count the accepted rows with an odd `local_time`, where the days can have any.
 
     Returns:
-        By day and one of `KINDS` an aggregate over `_updated_at` and `local_time`.
+        By day and one of `KINDS` an aggregate over rows as `rule.events.typed` returns them.
     """
+    is_accepted = F.col("reason").isNull()
     changes = {
         day: list(_changes(spark, time_zone, day - timedelta(lateness_days), day + timedelta(CLOCK_AHEAD_DAYS)))
         for day in days
     }
     return {
-        (day, kind): F.count_if((F.col(ARRIVAL_DAY) == F.lit(day)) & reduce(Column.__or__, map(_is_odd, found)))
+        (day, kind): F.count_if(
+            is_accepted & (F.col(ARRIVAL_DAY) == F.lit(day)) & reduce(Column.__or__, map(_is_odd, found))
+        )
         for day, of_day in changes.items()
         for kind, found in _by_kind(of_day).items()
     }
@@ -68,8 +94,8 @@ def _is_odd(change: ClockChange) -> Column:
 
 def _changes(spark: SparkSession, time_zone: str, first: date, last: date) -> Iterator[ClockChange]:
     """Return the changes that dates in UTC may meet, as the rules of Java, by which Spark converts times, have them."""
-    java: Any = spark._jvm  # noqa: SLF001 - Spark has no call that tells the changes of a zone
-    rules = java.org.apache.spark.sql.catalyst.util.DateTimeUtils.getZoneId(time_zone).getRules()
+    java: Any = spark._jvm  # noqa: SLF001 - as in `_rules`
+    rules = _rules(spark, time_zone)
     begin, end = (datetime.combine(day, time.min, UTC) for day in (first, last))
     at = java.java.time.Instant.ofEpochSecond(int((begin - _MARGIN).timestamp()))
     until = java.java.time.Instant.ofEpochSecond(int((end + _MARGIN).timestamp()))

@@ -25,7 +25,15 @@ from sessions_assets.rule.carried import CARRIED
 from sessions_assets.rule.changes import earliest_changes
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, KEY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
-from sessions_assets.rule.violations import ARRIVAL, MISSING, ROW_COLUMNS, VIOLATIONS, violations, violations_of_all
+from sessions_assets.rule.violations import (
+    ARRIVAL,
+    MISSING,
+    ROW_COLUMNS,
+    VALUES,
+    VIOLATIONS,
+    violations,
+    violations_of_all,
+)
 
 EXAMPLES = 5
 """The number of offending rows that are shown of each violation."""
@@ -152,7 +160,7 @@ def _count(judged: DataFrame, inspections: Mapping[Any, Inspection]) -> int:
 def _offending(judged: DataFrame) -> DataFrame:
     """Return one row for each violation of each offending row; `about` is set where it concerns one day alone."""
     named = F.array_compact(F.array(*[F.when(F.col(name), F.lit(name)) for name in VIOLATIONS]))
-    is_of_a_day = F.col("violation").isin(MISSING, ARRIVAL) | ~F.col("is_known")
+    is_of_a_day = F.col("violation").isin(MISSING, ARRIVAL, VALUES) | ~F.col("is_known")
     return judged.withColumn("violation", F.explode(named)).select(
         *ROW_COLUMNS, "violation", F.when(is_of_a_day, F.col("about")).alias("about")
     )

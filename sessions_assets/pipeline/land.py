@@ -30,7 +30,7 @@ from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
 from sessions_assets.landing.batches import Delivery, DeliveryError, Landing
 from sessions_assets.landing.readers import read_rows
 from sessions_assets.landing.rows import named, reading
-from sessions_assets.pipeline.clock_changes import KINDS, counts_of_odd_times
+from sessions_assets.pipeline.clock_changes import KINDS, check_zone, counts_of_odd_times
 from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.pipeline.results import LandedDay
@@ -70,10 +70,11 @@ class LandPlan:
     def entry(self, day: date, numbers: LandedDay | None = None) -> Entry:
         """Return the ledger's entry of a fresh batch, without numbers while it is being landed."""
         batch = self.fresh[day]
+        attributes = json.dumps(numbers.attributes, ensure_ascii=False) if numbers else None
         read_by: str | None = self.input_format.as_json()
         if self.judged_from and not numbers:
             # Until the end the rows are still read from those versions.
-            read_by = self.known[day].input_format
+            attributes, read_by = self.known[day].attributes, self.known[day].input_format
         counts = (numbers.rows_delivered, numbers.rows_accepted, numbers.rows_quarantined) if numbers else (0, 0, 0)
         return Entry(
             day,
@@ -83,7 +84,7 @@ class LandPlan:
             landed_at=datetime.now(UTC) if numbers else None,
             lateness_days=self.lateness_days,
             code=code_version(),
-            attributes=json.dumps(numbers.attributes, ensure_ascii=False) if numbers else None,
+            attributes=attributes,
             judged_from=None if numbers else self.judged_from,
             input_format=read_by,
             ambiguous_times=numbers.ambiguous_times if numbers else None,
@@ -105,6 +106,7 @@ def land(
         DeliveryError: no day has a batch, or a batch cannot be taken; raw_events is as it was then.
         LandingError: Spark has failed to write them.
         ClosedDayError: a day has expired; nothing is changed then (R21).
+        ZoneError: Java does not know the zone of the settings.
         LakeError: a file changed while it was read, or another run landed the day; landing it again mends it.
     """
     plan = plan_land(lake, landing, days, lateness_days)
@@ -169,7 +171,9 @@ def read_batches(
 
     Raises:
         DeliveryError: a batch cannot be taken.
+        ZoneError: Java does not know the zone of the settings.
     """
+    check_zone(spark, landing.input_format.time_zone)
     return typed(read_rows(spark, landing, list(batches.values())), lateness_days, landing.input_format)
 
 

@@ -93,19 +93,14 @@ def rebuild(spark: SparkSession, lake: Lake, rule: SessionRule) -> Rebuilt:
     ods.check_columns(before, rule.carried)
     stored = ods.read_rows(spark, before, rule.carried).withColumnRenamed("first_updated_at", ARRIVAL_DAY)
     events = stored.select(*IDENTITY_COLUMNS, ARRIVAL_DAY, *VALUE_COLUMNS)
-    if rule.carried:
-        events = _with_delivered_values(events, _kept_events(spark, lake, rule))
-    snapshot = ods.add_columns(spark, lake, before, rule.carried)
+    if rule.carried and (raw_events := lake.find(RAW_EVENTS)):
+        kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
+        events = _with_delivered_values(events, raw.read_events(spark, raw_events, kept, rule.carried))
+    snapshot = ods.carry(spark, lake, before, rule.carried)
     rows = all_sessions(events, rule)
     version = ods.replace_all(spark, snapshot, rows, rule.carried, rule.as_properties())
     after = lake.snapshot(ODS_SESSIONS, version)
     return Rebuilt(_totals(stored), _totals(read(spark, after)), version)
-
-
-def _kept_events(spark: SparkSession, lake: Lake, rule: SessionRule) -> DataFrame:
-    """Read the events of the days that ods_sessions has applied and whose raw rows are kept."""
-    kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
-    return raw.read_events(spark, lake.snapshot(RAW_EVENTS), kept, rule.carried)
 
 
 def _with_delivered_values(events: DataFrame, delivered: DataFrame) -> DataFrame:

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake import raw
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import Lake, LakeError
+from sessions_assets.lake.lake import Lake, LakeError, attribute_names
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE, Table
 from sessions_assets.landing.batches import Delivery
@@ -32,6 +32,7 @@ from sessions_assets.landing.rows import (
     with_values,
 )
 from sessions_assets.pipeline import land
+from sessions_assets.pipeline.clock_changes import check_zone
 from sessions_assets.pipeline.progress import LOGGER
 from sessions_assets.pipeline.results import LandedDay
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS, PARSE_ERRORS, typed
@@ -108,9 +109,8 @@ def plan_rejudge(
             continue
         if events is None or quarantined is None:
             raise LakeError(f"{lake.path(RAW_EVENTS)} does not exist: materialize raw_events first")
-        _check_names(events, entry, read_by, input_format)
         alike[*_versions(entry, events, quarantined), read_by.as_json()][day] = entry
-    return [
+    plans = [
         RejudgePlan(
             land.LandPlan(
                 unchanged={},
@@ -128,22 +128,41 @@ def plan_rejudge(
         )
         for (first, second, read_by), found in alike.items()
     ]
+    for plan in plans:
+        _check_rows(plan)
+    return plans
 
 
-def _check_names(events: Snapshot, entry: Entry, read_by: InputFormat, input_format: InputFormat) -> None:
-    """Refuse other names if the rows of a day do not have them, or do not tell the time in the other column."""
+def _check_rows(plan: RejudgePlan) -> None:
+    """Refuse settings of the input by which the raw rows cannot be read as their files could.
+
+    Raises:
+        LakeError: no row has a column that is named, or the rows do not tell the time in another column or zone.
+    """
+    input_format, read_by = plan.write.input_format, plan.read_by
     before, now = read_by.names(IDENTITY_COLUMNS), input_format.names(IDENTITY_COLUMNS)
-    found = sorted({*before.values(), *(entry.attribute_names or ())})
-    if missing := [name for name in now.values() if plain_name(name) not in map(plain_name, found)]:
-        raise LakeError(f"the rows of {entry.day} lack column {', '.join(missing)}; found {shown(found)}")
-    if before["timestamp"] != now["timestamp"]:
-        of_day = f"{ARRIVAL_DAY} = DATE'{entry.day}'"
-        parquet = "SELECT 1 FROM stored WHERE source_file LIKE '%.parquet' AND "
-        if events.query(f"{parquet}{of_day} LIMIT 1"):
-            raise LakeError(
-                f"{entry.day} has times of Parquet in {before['timestamp']}: with the timestamp in "
-                f"{now['timestamp']} it can be read from its files only: materialize raw_events of it again"
-            )
+    days = [day for day, entry in plan.write.known.items() if entry.rows_delivered or entry.landed_at is None]
+    if not days:
+        return
+    tables = [table for table in (plan.events, plan.quarantined) if "attributes" in table.columns()]
+    if before != now:
+        in_tables = [attribute_names(table, days) for table in tables]
+        for day in days:
+            found = sorted({*before.values(), *(name for names in in_tables for name in names[day])})
+            missing = [name for name in now.values() if plain_name(name) not in map(plain_name, found)]
+            if missing:
+                raise LakeError(f"the rows of {day} lack column {', '.join(missing)}; found {shown(found)}")
+    is_other_column = plain_name(before["timestamp"]) != plain_name(now["timestamp"])
+    is_other_zone = read_by.time_zone != input_format.time_zone
+    for day, entry in plan.write.known.items():
+        # An edition before kept no text of times without a zone.
+        if is_other_column or (is_other_zone and entry.input_format is None):
+            condition = f"{ARRIVAL_DAY} = DATE'{day}' AND source_file LIKE '%.parquet'"
+            if any(table.query(f"SELECT 1 FROM stored WHERE {condition} LIMIT 1") for table in tables):  # noqa: S608
+                raise LakeError(
+                    f"{day} has times of Parquet, which under these settings can be read from its files only: "
+                    "materialize raw_events of it again"
+                )
 
 
 def _as_batches(entries: Mapping[date, Entry]) -> dict[date, Delivery]:
@@ -180,6 +199,7 @@ def compute(spark: SparkSession, plan: RejudgePlan) -> DataFrame:
     parse_error = F.when(F.col("reason").isin(*PARSE_ERRORS), F.col("reason"))
     rows = accepted.unionByName(_as_delivered(refused, parse_error, sources))
     input_format = plan.write.input_format
+    check_zone(spark, input_format.time_zone)
     return typed(_renamed(rows, plan.read_by, input_format), plan.write.lateness_days, input_format)
 
 
@@ -209,6 +229,7 @@ def _delivered(read_by: InputFormat) -> Column:
     """Return all columns of a row under the names of the delivery."""
     time = F.coalesce("timestamp", F.col("event_time").cast("string"))
     names = read_by.names(IDENTITY_COLUMNS)
+    # By name: two columns of an event may come from one.
     values = {name: time if column == "timestamp" else F.col(column) for column, name in names.items()}
     pairs = [part for name, value in values.items() for part in (F.lit(name), value)]
     no_attributes = F.create_map().cast(ATTRIBUTES_TYPE)
@@ -223,7 +244,7 @@ def _renamed(rows: DataFrame, read_by: InputFormat, input_format: InputFormat) -
     rows = rows.withColumn("delivered", _delivered(read_by))
     delivered = F.col("delivered")
     columns = columns_of_events(input_format, lambda column: value_named(delivered, now[column]))
-    if before["timestamp"] == now["timestamp"]:
+    if plain_name(before["timestamp"]) == plain_name(now["timestamp"]):
         columns["timestamp"] = F.col("timestamp")
     used = [plain_name(name) for name in now.values()]
     others = with_values(F.map_filter(delivered, lambda name, _: ~plain(name).isin(used)))

@@ -76,7 +76,7 @@ def violations(
 
     Returns:
         The rows that were judged: `ROW_COLUMNS`; BOOLEAN `is_stored`; BOOLEAN `is_known`, false if the rows before
-        this one were not read; DATE `about`, the one day that `MISSING` or `ARRIVAL` is about; and for each of
+        this one were not read; DATE `about`, the one day of `MISSING`, `ARRIVAL` or `VALUES`; and for each of
         `VIOLATIONS` a BOOLEAN column, true where the row breaks it.
     """
     is_known = F.coalesce(F.col("timestamp") >= F.col("since"), F.lit(False))
