@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sessions_assets.lake.lake import MERGE, ROWS, LakeError
+from sessions_assets.lake.lake import MERGE, LakeError
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import maintain
@@ -64,12 +64,6 @@ class Site:
 _OWN = {column.name for column in ODS_SESSIONS.columns}
 
 
-@pytest.fixture(params=[ROWS, MERGE])
-def both(lake: Lake, tmp_path: Path, request: pytest.FixtureRequest) -> Site:
-    lake.commit = request.param
-    return Site(lake, tmp_path / "landing")
-
-
 @pytest.fixture
 def case(lake: Lake, tmp_path: Path) -> Site:
     return Site(lake, tmp_path / "landing")
@@ -115,6 +109,7 @@ def _of(user: str, row: Event) -> Event:
     return with_values(row._replace(user_id=user), values_of(row))
 
 
+@pytest.mark.long
 def test_a_difference_in_the_values_alone_is_a_change(case: Site) -> None:
     """In one row, which keeps its session; the same batch again changes nothing (R19)."""
     case.run({1: [row(A, "/1", "m"), row(B, "/1", "m"), row(X, None, None)]})
@@ -128,27 +123,31 @@ def test_a_difference_in_the_values_alone_is_a_change(case: Site) -> None:
     assert case.lake.version(ODS_SESSIONS) == version
 
 
-def test_a_name_is_added_and_taken_away(both: Site) -> None:
-    """Rows stored before have NULL until they are applied; a name taken away keeps its values, new rows have NULL."""
+def test_a_name_is_added_and_taken_away(case: Site) -> None:
+    """Rows stored before have NULL until they are applied; a name taken away keeps its values, new rows have NULL.
+
+    By MERGE: the other tests commit by row address.
+    """
+    case.lake.commit = MERGE
     first, second = {1: [row(A, "/1", "m")]}, {2: [row(B, "/2", "n")]}
-    both.run(first, PLAIN)
-    assert both.columns() == []
-    both.run(second, SessionRule(carried=("url",)))
-    assert (both.columns(), both.values("url")) == (["url"], {"a": (None,), "b": ("/2",)})
-    assert both.broken([day(2)], SessionRule(carried=("url",))) == set()
+    case.run(first, PLAIN)
+    assert case.columns() == []
+    case.run(second, SessionRule(carried=("url",)))
+    assert (case.columns(), case.values("url")) == (["url"], {"a": (None,), "b": ("/2",)})
+    assert case.broken([day(2)], SessionRule(carried=("url",))) == set()
 
     days = [day(1), day(2)]
-    result = apply(both.lake.spark, both.lake, days, RULE)
+    result = apply(case.lake.spark, case.lake, days, RULE)
     assert result.rows == {"inserted": 0, "changed": 2, "removed": 0}
-    assert (both.columns(), both.values()) == ([*NAMES], {"a": ("/1", "m"), "b": ("/2", "n")})
-    assert sum(apply(both.lake.spark, both.lake, days, RULE).rows.values()) == 0
+    assert (case.columns(), case.values()) == ([*NAMES], {"a": ("/1", "m"), "b": ("/2", "n")})
+    assert sum(apply(case.lake.spark, case.lake, days, RULE).rows.values()) == 0
 
     # Of b the session changes, so that its row is written again.
     taken = SessionRule(carried=("user-agent",))
-    both.run({1: [], 3: [row(X, "/3", "o")]}, taken)
-    assert both.values() == {"b": ("/2", "n"), "x": (None, "o")}
-    assert [found.session_start for found in stored_rows(both.lake)] == [B.timestamp, B.timestamp]
-    assert both.broken([day(2), day(3)], taken) == set()
+    case.run({1: [], 3: [row(X, "/3", "o")]}, taken)
+    assert case.values() == {"b": ("/2", "n"), "x": (None, "o")}
+    assert [found.session_start for found in stored_rows(case.lake)] == [B.timestamp, B.timestamp]
+    assert case.broken([day(2), day(3)], taken) == set()
 
 
 def test_a_rebuild_takes_the_values_of_the_raw_rows_that_are_kept(case: Site) -> None:
@@ -162,6 +161,7 @@ def test_a_rebuild_takes_the_values_of_the_raw_rows_that_are_kept(case: Site) ->
     assert case.values() == {"a": ("/1", None), "c": ("/3", "n")}
 
 
+@pytest.mark.long
 def test_a_rebuild_gives_what_applying_gives(case: Site) -> None:
     batches = {1: [row(A, "/2", "m"), row(A, "/1", None)], 2: [row(B, None, "n"), row(A, "/0", "m")]}
     case.run(batches, PLAIN)
@@ -188,13 +188,6 @@ def test_what_a_run_that_carried_others_has_changed_is_mended(case: Site) -> Non
     apply(case.lake.spark, case.lake, [day(1)], RULE)
     assert case.values() == {"a": ("/1", "z")}
     assert case.broken([day(1), day(2)]) == set()
-
-
-def test_a_name_that_no_batch_has_is_reported(case: Site) -> None:
-    rule = SessionRule(carried=("url", "referrer"))
-    result = case.run({1: [row(A, "/1", "m")]}, rule)
-    assert result.absent == ("referrer",)
-    assert case.values("url, referrer") == {"a": ("/1", None)}
 
 
 def test_the_names_of_the_project_itself_can_be_carried(lake: Lake, tmp_path: Path) -> None:
@@ -226,8 +219,10 @@ def test_the_names_of_the_project_itself_can_be_carried(lake: Lake, tmp_path: Pa
     assert inspect_all(lake.spark, lake, rule).broken == {}
 
 
-def test_a_name_that_the_table_cannot_have_is_refused(case: Site) -> None:
-    case.run({1: [row(A, "/1", "m")]}, SessionRule(carried=("url",)))
+def test_a_name_that_no_batch_has_is_reported_and_one_that_the_table_cannot_have_is_refused(case: Site) -> None:
+    result = case.run({1: [row(A, "/1", "m")]}, SessionRule(carried=("url", "referrer")))
+    assert result.absent == ("referrer",)
+    assert case.values("url, referrer") == {"a": ("/1", None)}
     table = case.lake.path(ODS_SESSIONS)
     with pytest.raises(LakeError, match=r"has column url: carry url, for URL cannot be beside it"):
         apply(case.lake.spark, case.lake, [day(1)], SessionRule(carried=("URL",)))

@@ -231,14 +231,13 @@ def test_a_run_that_is_overtaken_while_it_commits_changes_nothing(
 
 
 @BOTH
-@pytest.mark.parametrize("counts", [(0, 1, 1), (1, 2, 1), (1, 1, 0)])
-def test_other_counts_write_nothing(way: str, counts: tuple[int, int, int], stored: Lake) -> None:
+def test_other_counts_write_nothing(way: str, stored: Lake) -> None:
     changes = changes_of(stored, CHANGE, BEFORE)
-    inserted, updated, deleted = counts
-    wrong = replace(changes, inserted=inserted, updated=updated, deleted=deleted)
     left = stored_rows(stored)
-    with pytest.raises(WrongChangesError, match=r"ods_sessions: .* were counted"):
-        committed(stored, way, wrong, BEFORE)
+    for inserted, updated, deleted in [(0, 1, 1), (1, 2, 1), (1, 1, 0)]:
+        wrong = replace(changes, inserted=inserted, updated=updated, deleted=deleted)
+        with pytest.raises(WrongChangesError, match=r"ods_sessions: .* were counted"):
+            committed(stored, way, wrong, BEFORE)
     assert (stored_rows(stored), stored.version(ODS_SESSIONS)) == (left, BEFORE)
 
 
@@ -250,12 +249,12 @@ WRONG_ROWS = {
 }
 
 
-@pytest.mark.parametrize("step", WRONG_ROWS.values(), ids=WRONG_ROWS)
-def test_a_merge_of_rows_that_are_not_stored_as_read_writes_nothing(step: Step, stored: Lake) -> None:
+def test_a_merge_of_rows_that_are_not_stored_as_read_writes_nothing(stored: Lake) -> None:
     left = stored_rows(stored)
-    with pytest.raises(WrongChangesError, match="is not stored as it was read"):
-        committed(stored, MERGE, changes_of(stored, step, BEFORE), BEFORE)
-    assert (stored_rows(stored), stored.version(ODS_SESSIONS)) == (left, BEFORE)
+    for name, step in WRONG_ROWS.items():
+        with pytest.raises(WrongChangesError, match="is not stored as it was read"):
+            committed(stored, MERGE, changes_of(stored, step, BEFORE), BEFORE)
+        assert (stored_rows(stored), stored.version(ODS_SESSIONS)) == (left, BEFORE), name
 
 
 def test_a_row_that_is_marked_already_is_not_superseded_again(stored: Lake) -> None:
