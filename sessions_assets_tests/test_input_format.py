@@ -20,6 +20,7 @@ from sessions_assets.pipeline.land import land
 from sessions_assets.pipeline.rejudge import rejudge
 from sessions_assets.pipeline.results import LandedDay
 from sessions_assets.rule.input_format import InputFormat
+from sessions_assets_tests.deployment import Deployment, failure_of
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.tables import day
 
@@ -265,6 +266,16 @@ def times_by_user(lake: Lake) -> dict[str, list[str]]:
     rows = sorted(lake.rows(RAW_EVENTS, "user_id, timestamp"))
     users = sorted({user for user, _ in rows})
     return {user: [time.isoformat() for name, time in rows if name == user] for user in users}
+
+
+def test_a_zone_that_java_does_not_know_fails_the_run_in_one_sentence(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "landing"
+    write_local_times(folder)
+    deployment = Deployment(spark, tmp_path / "lake", folder, time_zone="Atlantis")
+    run = deployment.materialize(date(2025, 10, 26), only=["raw_events"])
+    sentence = "SESSIONS_TIME_ZONE='Atlantis': the Java that runs Spark does not know this zone, or not yet"
+    assert failure_of(run) == sentence
+    assert deployment.lake.ledger.entries() == {}
 
 
 def test_a_local_time_of_parquet_is_no_number(spark: SparkSession, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.ledger import ClosedDayError
 from sessions_assets.lake.spark import JarsError
 from sessions_assets.landing.batches import DeliveryError
+from sessions_assets.pipeline.clock_changes import ZoneError
 from sessions_assets.pipeline.land import LandingError
 from sessions_assets.pipeline.progress import LOGGER
 from sessions_assets.storage import StorageError
@@ -46,7 +47,7 @@ def step(log: dg.DagsterLogManager) -> Iterator[Callable[[], float]]:
     LOGGER.addHandler(handler)
     try:
         yield lambda: round(time.monotonic() - started, 1)
-    except (ClosedDayError, DeliveryError, JarsError, LakeError, StorageError) as error:
+    except (ClosedDayError, DeliveryError, JarsError, LakeError, StorageError, ZoneError) as error:
         raise refusal(str(error)) from error
     except LandingError as error:
         raise dg.Failure(description=str(error)) from error
