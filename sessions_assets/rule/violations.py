@@ -40,7 +40,7 @@ ID = "session_id_is_its_parts"
 DATE = "pdate_is_the_utc_date"
 MISSING = "every_event_is_there"
 ARRIVAL = "first_arrival_is_held"
-VALUES = "carried_values_are_of_the_first_arrival"
+VALUES = "carried_values_are_first"
 RECOMPUTED = "recompute_agrees"
 VIOLATIONS = {
     DUPLICATE: "each event is one row",
