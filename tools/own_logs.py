@@ -23,12 +23,13 @@ _BERLIN = ZoneInfo("Europe/Berlin")
 
 def write_logs(folder: Path) -> None:
     """Write the batches of both logs into `shop/` and `ide/` below a folder."""
-    for name, write, days in (("shop", _write_shop, SHOP_DAYS), ("ide", _write_ide, IDE_DAYS)):
+    logs = (("shop", SHOP_DAYS, _shop_rows, _write_shop), ("ide", IDE_DAYS, _ide_rows, _write_ide))
+    for name, days, rows_of, write in logs:
         (folder / name).mkdir(parents=True, exist_ok=True)
         rng = Random(name)  # noqa: S311 - repeatable, not secret
         late: list[dict[str, Any]] = []
         for day in days:
-            rows = _shop_rows(rng, day) if name == "shop" else _ide_rows(rng, day)
+            rows = rows_of(rng, day)
             held_back = [row for row in rows if rng.random() < _LATE_SHARE and day != days[-1]]
             now = [row for row in rows if row not in held_back] + late
             write(folder / name, day, now + [row for row in now if rng.random() < _TWICE_SHARE])

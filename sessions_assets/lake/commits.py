@@ -25,7 +25,7 @@ from pyspark.sql.types import StructType
 
 from sessions_assets.rule.carried import as_columns
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
-from sessions_assets.rule.events import IDENTITY_COLUMNS
+from sessions_assets.rule.events import IDENTITY_COLUMNS, quoted
 from sessions_assets.rule.session_rule import SESSION_COLUMNS
 
 ROW_ADDRESS = "row_address"
@@ -163,14 +163,14 @@ def alter(
     Raises:
         OvertakenError: another run has written since the version that was read.
     """
-    listed = ", ".join(f"{_quoted(name)} STRING COMMENT '{_escaped(text)}'" for name, text in columns.items())
+    listed = ", ".join(f"{quoted(name)} STRING COMMENT '{_escaped(text)}'" for name, text in columns.items())
     pairs = ", ".join(f"'{_escaped(name)}' = '{_escaped(value)}'" for name, value in properties.items())
     statements = [f"ADD COLUMNS ({listed})"] if columns else []
     statements += [f"SET TBLPROPERTIES ({pairs})"]
     with _refused(address, read_version):
         for statement in statements:
             try:
-                spark.sql(f"ALTER TABLE delta.{_quoted(address)} {statement}")
+                spark.sql(f"ALTER TABLE delta.{quoted(address)} {statement}")
             except AnalysisException as error:
                 if "already exists" in str(error):
                     raise OvertakenError(address, read_version) from error
@@ -276,7 +276,7 @@ def _merge_of(table: DeltaTable, changes: RowChanges) -> DeltaMergeBuilder:
     numbered = {name: f"value_{number}" for number, name in enumerate(carried)}
     source = changes.rows.withColumns({numbered[name]: value for name, value in carried.items()})
     values = {column: f"new.{column}" for column in SESSION_COLUMNS}
-    values |= {_quoted(name): f"new.{column}" for name, column in numbered.items()}
+    values |= {quoted(name): f"new.{column}" for name, column in numbered.items()}
     others = {column: value for column, value in values.items() if column not in keys}
     error = {"session_id": f"CAST(raise_error('{_NOT_AS_READ}') AS STRING)"}
     is_same_row = " AND ".join(f"ods.{key} = new.{key}" for key in keys)
@@ -295,10 +295,6 @@ def _merge_of(table: DeltaTable, changes: RowChanges) -> DeltaMergeBuilder:
 def _as_stored(rows: DataFrame, carried: Sequence[str]) -> DataFrame:
     values = [value.alias(name) for name, value in as_columns(rows, carried).items()]
     return rows.select(*SESSION_COLUMNS, *values)
-
-
-def _quoted(name: str) -> str:
-    return f"`{name.replace('`', '``')}`"
 
 
 def _escaped(text: str) -> str:

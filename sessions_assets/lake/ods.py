@@ -34,6 +34,8 @@ from sessions_assets.rule.session_rule import SESSION_COLUMNS
 
 _NO_ADDRESS = "CAST(NULL AS STRUCT<file: STRING, row_index: BIGINT>) AS row_address"
 
+_CARRIED = "sessions.carried"
+
 # Delta's own target of a compaction, in bytes; a date with more is left in several files.
 _LARGEST_FILE = 1 << 30
 
@@ -101,10 +103,11 @@ def carry(spark: SparkSession, lake: Lake, snapshot: Snapshot, names: Sequence[s
     Raises:
         LakeError: another run has written since.
     """
-    columns = snapshot.columns()
-    wanted, noted = carried_property(names), snapshot.properties()
-    if {**carried_property(()), **noted} == {**noted, **wanted}:
+    noted = {**carried_property(()), **snapshot.properties()}
+    wanted = carried_property(names)
+    if noted[_CARRIED] == wanted[_CARRIED]:
         return snapshot
+    columns = snapshot.columns()
     missing = {name: carried_meaning(name) for name in names if name not in columns}
     with _one_writer():
         altered = commits.alter(spark, snapshot.address, snapshot.version, missing, wanted)
@@ -113,7 +116,7 @@ def carry(spark: SparkSession, lake: Lake, snapshot: Snapshot, names: Sequence[s
 
 def carried_property(names: Sequence[str]) -> dict[str, str]:
     """Return the table property that notes the carried attributes; a table without it carries none."""
-    return {"sessions.carried": json.dumps(list(names), ensure_ascii=False)}
+    return {_CARRIED: json.dumps(list(names), ensure_ascii=False)}
 
 
 def check_columns(snapshot: Snapshot, names: Sequence[str]) -> None:

@@ -99,7 +99,7 @@ DELIVERIES = Table(
         Column(
             "applied_by",
             "STRING",
-            "Commit of ods_sessions that contains the batch, and its code version; NULL: none.",
+            "Commit of ods_sessions that contains the batch, its code version, the attributes it carried; NULL: none.",
             nullable=True,
         ),
         Column(

@@ -27,11 +27,10 @@ from sessions_assets.landing.rows import (
     first_line,
     literal_path,
     origin,
-    quoted,
     reading,
     shown,
 )
-from sessions_assets.rule.events import INVALID_UTF8
+from sessions_assets.rule.events import INVALID_UTF8, quoted
 from sessions_assets.rule.input_format import InputFormat
 
 _CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"}

@@ -374,8 +374,3 @@ def value_named(values: Column, name: str) -> Column:
     """Return the value that a map has under a name."""
     # Almost always the name is spelled as it should be.
     return F.coalesce(values[name], F.get(entries_named(values, name), F.lit(0))["value"])
-
-
-def quoted(name: str) -> str:
-    """Return a column's name as SQL takes it."""
-    return f"`{name.replace('`', '``')}`"

@@ -4,7 +4,7 @@ Must not know files, Delta, Dagster or the environment.
 Source of the rules: R26.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import reduce
@@ -28,11 +28,13 @@ class ClockChange:
     """A change of a zone's offset.
 
     Attributes:
+        at: when it is.
         first: the first local time that the zone has twice, or not at all, as text.
         end: the first one after it of which that is not so.
         kind: one of `KINDS`.
     """
 
+    at: datetime
     first: str
     end: str
     kind: str
@@ -69,22 +71,26 @@ def counts_of_odd_times(
         By day and one of `KINDS` an aggregate over rows as `rule.events.typed` returns them.
     """
     is_accepted = F.col("reason").isNull()
-    changes = {
-        day: list(_changes(spark, time_zone, day - timedelta(lateness_days), day + timedelta(CLOCK_AHEAD_DAYS)))
-        for day in days
-    }
+    before, after = _MARGIN + timedelta(days=lateness_days), _MARGIN + timedelta(days=CLOCK_AHEAD_DAYS)
+    changes = list(_changes(spark, time_zone, _midnight(min(days)) - before, _midnight(max(days)) + after))
     return {
         (day, kind): F.count_if(
             is_accepted & (F.col(ARRIVAL_DAY) == F.lit(day)) & reduce(Column.__or__, map(_is_odd, found))
         )
-        for day, of_day in changes.items()
-        for kind, found in _by_kind(of_day).items()
+        for day in days
+        for kind, found in _by_kind(c for c in changes if -before <= c.at - _midnight(day) <= after).items()
     }
 
 
-def _by_kind(changes: Collection[ClockChange]) -> Mapping[str, list[ClockChange]]:
-    kinds = sorted({change.kind for change in changes})
-    return {kind: [change for change in changes if change.kind == kind] for kind in kinds}
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time.min, UTC)
+
+
+def _by_kind(changes: Iterable[ClockChange]) -> Mapping[str, list[ClockChange]]:
+    found: dict[str, list[ClockChange]] = {}
+    for change in changes:
+        found.setdefault(change.kind, []).append(change)
+    return found
 
 
 def _is_odd(change: ClockChange) -> Column:
@@ -92,14 +98,15 @@ def _is_odd(change: ClockChange) -> Column:
     return (F.col("local_time") >= first) & (F.col("local_time") < end)
 
 
-def _changes(spark: SparkSession, time_zone: str, first: date, last: date) -> Iterator[ClockChange]:
-    """Return the changes that dates in UTC may meet, as the rules of Java, by which Spark converts times, have them."""
+def _changes(spark: SparkSession, time_zone: str, begin: datetime, end: datetime) -> Iterator[ClockChange]:
+    """Return the changes between two times, as the rules of Java, by which Spark converts times, have them."""
     java: Any = spark._jvm  # noqa: SLF001 - as in `_rules`
     rules = _rules(spark, time_zone)
-    begin, end = (datetime.combine(day, time.min, UTC) for day in (first, last))
-    at = java.java.time.Instant.ofEpochSecond(int((begin - _MARGIN).timestamp()))
-    until = java.java.time.Instant.ofEpochSecond(int((end + _MARGIN).timestamp()))
-    while (found := rules.nextTransition(at)) is not None and not found.getInstant().isAfter(until):
-        local = sorted(str(time.toString()) for time in (found.getDateTimeBefore(), found.getDateTimeAfter()))
-        yield ClockChange(local[0], local[1], KINDS[found.isGap()])
-        at = found.getInstant()
+    instant = java.java.time.Instant.ofEpochSecond(int(begin.timestamp()))
+    while (found := rules.nextTransition(instant)) is not None:
+        instant = found.getInstant()
+        at = datetime.fromtimestamp(instant.getEpochSecond(), UTC)
+        if at > end:
+            return
+        local = sorted(str(shown.toString()) for shown in (found.getDateTimeBefore(), found.getDateTimeAfter()))
+        yield ClockChange(at, local[0], local[1], KINDS[found.isGap()])

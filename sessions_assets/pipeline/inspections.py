@@ -117,9 +117,11 @@ def inspect_all(spark: SparkSession, lake: Lake, rule: SessionRule) -> Inspectio
 
 def _to_compare(batch: DataFrame, entries: Mapping[date, Entry], rule: SessionRule) -> DataFrame:
     """Return a batch without the values of days that were applied while other attributes were carried (R24)."""
+    if not rule.carried:
+        return batch
     days = [day for day, entry in entries.items() if is_applied_with(entry, rule)]
     is_compared = F.col(ARRIVAL_DAY).isin(*days) if days else F.lit(False)
-    return batch.withColumn(CARRIED, F.when(is_compared, F.col(CARRIED))) if rule.carried else batch
+    return batch.withColumn(CARRIED, F.when(is_compared, F.col(CARRIED)))
 
 
 def _first_date(sessions: Snapshot, raw_events: Snapshot, days: Sequence[date], rule: SessionRule) -> date | None:

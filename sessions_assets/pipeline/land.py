@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -67,28 +67,42 @@ class LandPlan:
     raw_quarantine: Snapshot | None
     judged_from: str | None = None
 
-    def entry(self, day: date, numbers: LandedDay | None = None) -> Entry:
-        """Return the ledger's entry of a fresh batch, without numbers while it is being landed."""
+    def begun(self, day: date) -> Entry:
+        """Return the ledger's entry of a fresh batch while it is being landed: without numbers."""
         batch = self.fresh[day]
-        attributes = json.dumps(numbers.attributes, ensure_ascii=False) if numbers else None
-        read_by: str | None = self.input_format.as_json()
-        if self.judged_from and not numbers:
-            # Until the end the rows are still read from those versions.
-            attributes, read_by = self.known[day].attributes, self.known[day].input_format
-        counts = (numbers.rows_delivered, numbers.rows_accepted, numbers.rows_quarantined) if numbers else (0, 0, 0)
-        return Entry(
+        entry = Entry(
             day,
             batch.source,
             batch.fingerprint,
-            *counts,
-            landed_at=datetime.now(UTC) if numbers else None,
+            rows_delivered=0,
+            rows_accepted=0,
+            rows_quarantined=0,
+            landed_at=None,
             lateness_days=self.lateness_days,
             code=code_version(),
-            attributes=attributes,
-            judged_from=None if numbers else self.judged_from,
-            input_format=read_by,
-            ambiguous_times=numbers.ambiguous_times if numbers else None,
-            missing_times=numbers.missing_times if numbers else None,
+            input_format=self.input_format.as_json(),
+        )
+        if self.judged_from is None:
+            return entry
+        # Until the end the rows are still read from those versions.
+        known = self.known[day]
+        return replace(
+            entry, judged_from=self.judged_from, attributes=known.attributes, input_format=known.input_format
+        )
+
+    def ended(self, day: date, numbers: LandedDay) -> Entry:
+        """Return the ledger's entry of a fresh batch that has landed."""
+        return replace(
+            self.begun(day),
+            rows_delivered=numbers.rows_delivered,
+            rows_accepted=numbers.rows_accepted,
+            rows_quarantined=numbers.rows_quarantined,
+            landed_at=datetime.now(UTC),
+            attributes=json.dumps(numbers.attributes, ensure_ascii=False),
+            judged_from=None,
+            input_format=self.input_format.as_json(),
+            ambiguous_times=numbers.ambiguous_times,
+            missing_times=numbers.missing_times,
         )
 
 
@@ -189,7 +203,7 @@ def commit(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame | No
     """
     if rows is None:
         return _landed_days(plan, plan.raw_events, plan.raw_quarantine, {})
-    known = lake.ledger.begin([plan.entry(day) for day in plan.fresh])
+    known = lake.ledger.begin([plan.begun(day) for day in plan.fresh])
     files = [file for batch in plan.fresh.values() for file in batch.files]
     with _writing(files):
         try:
@@ -202,7 +216,7 @@ def commit(spark: SparkSession, lake: Lake, plan: LandPlan, rows: DataFrame | No
     landed = _landed_days(plan, lake.find(RAW_EVENTS), lake.find(RAW_QUARANTINE), numbers.odd_times)
     fresh = {day: landed[day] for day in plan.fresh}
     _check_kept(fresh, numbers)
-    lake.ledger.record([plan.entry(day, of_day) for day, of_day in fresh.items()])
+    lake.ledger.record([plan.ended(day, of_day) for day, of_day in fresh.items()])
     return landed
 
 

@@ -9,7 +9,7 @@ the day again begins from these, though one of the tables may have been written.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -139,21 +139,12 @@ def _check_rows(plan: RejudgePlan) -> None:
     Raises:
         LakeError: no row has a column that is named, or the rows do not tell the time in another column or zone.
     """
-    input_format, read_by = plan.write.input_format, plan.read_by
-    before, now = read_by.names(IDENTITY_COLUMNS), input_format.names(IDENTITY_COLUMNS)
-    days = [day for day, entry in plan.write.known.items() if entry.rows_delivered or entry.landed_at is None]
-    if not days:
-        return
+    before, now = plan.read_by.names(IDENTITY_COLUMNS), plan.write.input_format.names(IDENTITY_COLUMNS)
     tables = [table for table in (plan.events, plan.quarantined) if "attributes" in table.columns()]
     if before != now:
-        in_tables = [attribute_names(table, days) for table in tables]
-        for day in days:
-            found = sorted({*before.values(), *(name for names in in_tables for name in names[day])})
-            missing = [name for name in now.values() if plain_name(name) not in map(plain_name, found)]
-            if missing:
-                raise LakeError(f"the rows of {day} lack column {', '.join(missing)}; found {shown(found)}")
+        _check_names(plan, tables, before, now)
     is_other_column = plain_name(before["timestamp"]) != plain_name(now["timestamp"])
-    is_other_zone = read_by.time_zone != input_format.time_zone
+    is_other_zone = plan.read_by.time_zone != plan.write.input_format.time_zone
     for day, entry in plan.write.known.items():
         # An edition before kept no text of times without a zone.
         if is_other_column or (is_other_zone and entry.input_format is None):
@@ -163,6 +154,19 @@ def _check_rows(plan: RejudgePlan) -> None:
                     f"{day} has times of Parquet, which under these settings can be read from its files only: "
                     "materialize raw_events of it again"
                 )
+
+
+def _check_names(
+    plan: RejudgePlan, tables: Sequence[Snapshot], before: Mapping[str, str], now: Mapping[str, str]
+) -> None:
+    # The ledger does not know how many rows a day has whose landing has not ended.
+    days = [day for day, entry in plan.write.known.items() if entry.rows_delivered or entry.landed_at is None]
+    in_tables = [attribute_names(table, days) for table in tables]
+    for day in days:
+        found = sorted({*before.values(), *(name for names in in_tables for name in names[day])})
+        missing = [name for name in now.values() if plain_name(name) not in map(plain_name, found)]
+        if missing:
+            raise LakeError(f"the rows of {day} lack column {', '.join(missing)}; found {shown(found)}")
 
 
 def _as_batches(entries: Mapping[date, Entry]) -> dict[date, Delivery]:

@@ -17,6 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import StructType
 
+from sessions_assets.rule.events import quoted
 from sessions_assets.rule.session_rule import SESSION_COLUMNS
 
 CARRIED, KEPT = "carried", "kept"
@@ -31,8 +32,8 @@ def of_attributes(names: Sequence[str], columns: Collection[str]) -> Column:
 def of_stored(columns: Sequence[str], names: Sequence[str]) -> list[Column]:
     """Return `VALUE_COLUMNS` of rows of ods_sessions, from the columns that the table has."""
     others = [name for name in columns if name not in {*SESSION_COLUMNS, *names}]
-    carried = _listed([_column(name) if name in columns else _null() for name in names])
-    kept = F.struct(*[_column(name) for name in others]) if others else F.lit(None)
+    carried = _listed([F.col(quoted(name)) if name in columns else _null() for name in names])
+    kept = F.struct(*[F.col(quoted(name)) for name in others]) if others else F.lit(None)
     return [carried, kept.alias(KEPT)]
 
 
@@ -46,10 +47,6 @@ def as_columns(rows: DataFrame, names: Sequence[str]) -> dict[str, Column]:
 
 def _null() -> Column:
     return F.lit(None).cast("string")
-
-
-def _column(name: str) -> Column:
-    return F.col(f"`{name.replace('`', '``')}`")
 
 
 def _listed(values: Sequence[Column]) -> Column:

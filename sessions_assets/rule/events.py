@@ -28,7 +28,7 @@ UNPARSABLE_ROW = "unparsable_row"
 BLANK_TIMESTAMP = "blank_timestamp"
 UNPARSABLE_TIMESTAMP = "unparsable_timestamp"
 PARSE_ERRORS = (INVALID_UTF8, UNPARSABLE_ROW)
-"""Reasons that hold under any settings: the row has no values."""
+"""Reasons of a row that has no values: judging it again keeps them."""
 TOO_LATE = "too_late"
 FUTURE = "future"
 
@@ -38,8 +38,8 @@ def typed(rows: DataFrame, lateness_days: int, input_format: InputFormat = OWN_F
 
     Args:
         rows: strings `user_id`, `event_id`, `product_code`, `timestamp`; TIMESTAMP `event_time`, NULL unless the file
-            stores the timestamp with a type; `parse_error`, the reason why the row cannot be parsed, or NULL; DATE
-            `_updated_at`; any other column is kept.
+            stores the timestamp as a point in time; `parse_error`, the reason why the row cannot be parsed, or NULL;
+            DATE `_updated_at`; any other column is kept.
         lateness_days: N, in calendar days.
         input_format: unit and zone of the texts.
 
@@ -62,6 +62,11 @@ def typed(rows: DataFrame, lateness_days: int, input_format: InputFormat = OWN_F
             lateness_reason(F.to_date("event_time"), F.col(ARRIVAL_DAY), lateness_days),
         ).alias("reason"),
     )
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as SQL takes it."""
+    return f"`{name.replace('`', '``')}`"
 
 
 def lateness_reason(event_date: Column, arrival_day: Column, lateness_days: int) -> Column:
