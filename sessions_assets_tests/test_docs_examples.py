@@ -112,7 +112,10 @@ def first_command(demo_run: Demo, tmp_path_factory: pytest.TempPathFactory) -> D
 
 @pytest.mark.parametrize("asset", ["raw_events", "ods_sessions"])
 def test_the_listed_numbers_are_those_of_the_run(first_command: Demo, asset: str) -> None:
-    """The names of the metadata that the command left in Dagster's records: no more, no less."""
+    """The names of the metadata that the command left in Dagster's records: no more; less those of other runs alone.
+
+    The meaning of such a name begins with "only": the tests of what it needs assert it.
+    """
     with dg.DagsterInstance.from_config(str(first_command.folder / ".dagster_home")) as instance:
         record = instance.fetch_materializations(dg.AssetKey(asset), limit=1).records[0]
         assert record.asset_materialization is not None
@@ -120,9 +123,12 @@ def test_the_listed_numbers_are_those_of_the_run(first_command: Demo, asset: str
     emitted = {re.sub(r"^late/-?\d+_", "late/N_", name) for name in emitted}
     emitted = {re.sub(r"^quarantined/.*", "quarantined/REASON", name) for name in emitted}
     assert record.partition_key == DAY.isoformat()
-    assert {
-        plain(name) for name, _ in OPERATIONS.rows("name", "meaning", after=f"Of `{asset}`, for each day")
-    } == emitted
+    listed = {
+        plain(name): meaning
+        for name, meaning in OPERATIONS.rows("name", "meaning", after=f"Of `{asset}`, for each day")
+    }
+    assert emitted <= set(listed)
+    assert {name for name, meaning in listed.items() if not meaning.startswith("only ")} <= emitted
 
 
 # --- The Python examples
