@@ -111,7 +111,8 @@ def changes_of(lake: Lake, step: Step, version: int) -> RowChanges:
     dates = [found.pdate for those in step for found in those]
     # Written as one file of each date.
     changed = rows.join(stored, [*IDENTITY_COLUMNS], "left").coalesce(1)
-    return RowChanges(changed, *step.counts, min(dates), max(dates))
+    columns = ods.columns_of(changed, ())
+    return RowChanges(changed, *step.counts, min(dates), max(dates), columns, IDENTITY_COLUMNS, "pdate")
 
 
 def after(steps: Iterable[Step]) -> list[Row]:
@@ -125,7 +126,8 @@ def after(steps: Iterable[Step]) -> list[Row]:
 
 
 def committed(lake: Lake, way: str, changes: RowChanges, version: int) -> Committed:
-    return {ROWS: commit_rows, MERGE: commit_merge}[way](lake.spark, lake.path(ODS_SESSIONS), version, changes)
+    write = {ROWS: commit_rows, MERGE: commit_merge}[way]
+    return write(lake.spark, lake.path(ODS_SESSIONS), version, changes, {"noted": way})
 
 
 def play(lake: Lake, way: str, first: int, last: int) -> None:
@@ -140,6 +142,7 @@ def play(lake: Lake, way: str, first: int, last: int) -> None:
         counts = [noted["operationMetrics"][f"numTargetRows{kind}"] for kind in (*_KIND_OF.values(), "Copied")]
         assert list(map(int, counts)) == [*step.counts, 0], name
         assert noted["operation"] == {ROWS: "ROW COMMIT", MERGE: "MERGE"}[way]
+        assert notes_of(noted) == {"noted": way}
         assert made.txn_id == {ROWS: noted["txnId"], MERGE: None}[way]
 
 

@@ -36,9 +36,10 @@ object RowCommit {
     * @param rows the columns of the table: what is inserted, and the new values of what is updated
     * @param superseded STRING `file` and LONG `row_index` of the rows that are updated or deleted
     * @param within SQL on partition columns that holds for all superseded rows
+    * @param notes what the commit notes of itself
     */
   def commitRows(path: String, readVersion: Long, rows: DataFrame, superseded: DataFrame, within: String,
-      inserted: Long, updated: Long, deleted: Long): Committed = {
+      inserted: Long, updated: Long, deleted: Long, notes: String): Committed = {
     val session = rows.sparkSession
     val transaction = begin(session, path, readVersion)
     val predicate = session.sessionState.sqlParser.parseExpression(within)
@@ -62,17 +63,18 @@ object RowCommit {
       "numTargetDeletionVectorsAdded" -> marked("numDeletionVectorsAdded"),
       "numTargetDeletionVectorsUpdated" -> marked("numDeletionVectorsUpdated"),
       "numTargetDeletionVectorsRemoved" -> marked("numDeletionVectorsRemoved")))
-    finish(transaction, added ++ marks, new RowChange(predicate))
+    finish(transaction, added ++ marks, new RowChange(predicate, notes))
   }
 
   /** Replace all rows and set properties, in one commit that directly follows a version. */
-  def replaceAll(path: String, readVersion: Long, rows: DataFrame, properties: JavaMap[String, String]): Committed = {
+  def replaceAll(path: String, readVersion: Long, rows: DataFrame, properties: JavaMap[String, String],
+      notes: String): Committed = {
     val transaction = begin(rows.sparkSession, path, readVersion)
     val metadata = transaction.metadata
     transaction.updateMetadata(metadata.copy(configuration = metadata.configuration ++ properties.asScala))
     val added = transaction.writeFiles(rows)
     val removed = transaction.filterFiles().map(_.remove)
-    finish(transaction, added ++ removed, DeltaOperations.Write(SaveMode.Overwrite, userMetadata = Some(Application)))
+    finish(transaction, added ++ removed, DeltaOperations.Write(SaveMode.Overwrite, userMetadata = Some(notes)))
   }
 
   /** Create an empty table in one commit, unless there is one, or another process creates it at the same time.
@@ -129,13 +131,13 @@ object RowCommit {
   }
 
   /** How the commit of changed rows is named in the table's history; its numbers have the names of a MERGE's. */
-  private class RowChange(predicate: Expression)
+  private class RowChange(predicate: Expression, notes: String)
       extends DeltaOperations.OperationWithPredicates("ROW COMMIT", Seq(predicate)) {
     override val operationMetrics: Set[String] =
       Set("numSourceRows", "numOutputRows", "numTargetFilesAdded", "numTargetFilesRemoved") ++
         Set("Inserted", "Updated", "Deleted", "Copied").map("numTargetRows" + _) ++
         Set("Added", "Updated", "Removed").map("numTargetDeletionVectors" + _)
-    override val userMetadata: Option[String] = Some(Application)
+    override val userMetadata: Option[String] = Some(notes)
     override def changesData: Boolean = true
     // Files get deletion vectors here, so their statistics must be noted as bounds that need not be reached.
     override def checkAddFileWithDeletionVectorStatsAreNotTightBounds: Boolean = true

@@ -1,14 +1,15 @@
 """Commits of changed rows: by their row addresses, through our own compiled class beside Delta's, or by public MERGE.
 
-The only way to Delta's internals, all of them in `jars/delta/RowCommit.scala`. Knows the columns of a session row. Must
-not know which changes are made, or why.
-Source of the rules: R16 (one commit), R19 (no needless write), R24.
+The only way to Delta's internals, all of them in `jars/delta/RowCommit.scala`. Must not know which table it writes,
+which changes are made, or why.
+Source of the rules: R16 (one commit), R19 (no needless write).
 
 A MERGE looks for the rows that it replaces: it joins all changes with every file that may hold one, three times. The
 run that computed the changes has read these rows, so their addresses (file and row index) are known, and a commit that
 uses them costs what it changes. MERGE is kept as the reference, and as the way back.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,14 +24,12 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import StructType
 
-from sessions_assets.rule.carried import as_columns
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
-from sessions_assets.rule.events import IDENTITY_COLUMNS, quoted
-from sessions_assets.rule.session_rule import SESSION_COLUMNS
+from sessions_assets.rule.events import quoted
 
 ROW_ADDRESS = "row_address"
 
-# All writers of sessions take their transaction numbers from one sequence: the version they read, plus one. The same
+# All writers of a table take their transaction numbers from one sequence: the version they read, plus one. The same
 # name marks their commits in the table's history.
 _APPLICATION = "sessions_assets"
 # What Delta raises when another commit came first; in Python these have no common class of their own.
@@ -59,16 +58,18 @@ class WrongChangesError(Exception):
 
 @dataclass(frozen=True)
 class RowChanges:
-    """Changed rows of a table of sessions, each event at most once.
+    """Changed rows of a table, each at most once.
 
     Attributes:
-        rows: `SESSION_COLUMNS`, `VALUE_COLUMNS`, `change` (inserted, changed or removed), and STRUCT `row_address`
+        rows: what `columns` is made of, `change` (inserted, changed or removed), and STRUCT `row_address`
             (file, row_index) of the stored row, as `row_address` gave it for the version that was read; NULL if none is
             stored.
         inserted, updated, deleted: how many rows these are.
-        first: the least `pdate` of them.
+        first: the least day of their partitions.
         last: the greatest.
-        carried: the names of the carried attributes (R24); the table has these columns.
+        columns: the columns of the table by name.
+        identity: names of those that tell one row from all others.
+        partition: the name of the DATE column by which the table is partitioned.
     """
 
     rows: DataFrame
@@ -77,7 +78,9 @@ class RowChanges:
     deleted: int
     first: date
     last: date
-    carried: tuple[str, ...] = ()
+    columns: Mapping[str, Column]
+    identity: tuple[str, ...]
+    partition: str
 
     @property
     def number(self) -> int:
@@ -87,7 +90,7 @@ class RowChanges:
     @property
     def within(self) -> str:
         """Return a condition in SQL that holds for all of the rows."""
-        return f"pdate BETWEEN DATE'{self.first}' AND DATE'{self.last}'"
+        return f"{self.partition} BETWEEN DATE'{self.first}' AND DATE'{self.last}'"
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ def row_address(rows: DataFrame) -> Column:
     return F.struct(file.alias("file"), index.alias("row_index")).alias(ROW_ADDRESS)
 
 
-def commit_rows(spark: SparkSession, address: str, read_version: int, changes: RowChanges) -> Committed:
+def commit_rows(
+    spark: SparkSession, address: str, read_version: int, changes: RowChanges, notes: Mapping[str, Any]
+) -> Committed:
     """Append new rows and mark superseded ones in deletion vectors, in one commit on the version that was read.
 
     Raises:
@@ -115,17 +120,19 @@ def commit_rows(spark: SparkSession, address: str, read_version: int, changes: R
             committed.
     """
     change = F.col("change")
-    added = _as_stored(changes.rows.where(change != DELETE), changes.carried)
+    added = as_stored(changes.rows.where(change != DELETE), changes.columns)
     superseded = changes.rows.where(change != INSERT).select(f"{ROW_ADDRESS}.*")
     with _refused(address, read_version, changes):
         done = _row_commit(spark).commitRows(
             address, read_version, added._jdf, superseded._jdf, changes.within,  # noqa: SLF001 - Delta takes Java's
-            changes.inserted, changes.updated, changes.deleted,
+            changes.inserted, changes.updated, changes.deleted, as_text(notes),
         )  # fmt: skip
     return Committed(done.version(), done.txnId())
 
 
-def commit_merge(spark: SparkSession, address: str, read_version: int, changes: RowChanges) -> Committed:
+def commit_merge(
+    spark: SparkSession, address: str, read_version: int, changes: RowChanges, notes: Mapping[str, Any]
+) -> Committed:
     """Make the same changes by MERGE, with nothing but Delta's public interface.
 
     Before the MERGE the changes are counted by kind; a row that is not stored as its change says fails it before its
@@ -143,10 +150,10 @@ def commit_merge(spark: SparkSession, address: str, read_version: int, changes: 
         raise OvertakenError(address, read_version)
     counted = {row["change"]: row["count"] for row in changes.rows.groupBy("change").count().collect()}
     _check(address, changes, [counted.get(change, 0) for change in (INSERT, UPDATE, DELETE)])
-    with _merging(spark, read_version), _refused(address, read_version, changes):
+    with _merging(spark, read_version, as_text(notes)), _refused(address, read_version, changes):
         merged = _merge_of(table, changes).execute().collect()
     # Delta skips a MERGE whose transaction number another run has used.
-    version = _own_version_after(table, read_version) if merged else None
+    version = _version_with(table, read_version, as_text(notes)) if merged else None
     if version is None or version != read_version + 1:
         raise OvertakenError(address, read_version)
     _check(address, changes, [merged[0][f"num_{kind}_rows"] for kind in ("inserted", "updated", "deleted")])
@@ -184,8 +191,8 @@ def replace_all(  # noqa: PLR0913, PLR0917 - a commit says what it replaces by w
     address: str,
     read_version: int,
     rows: DataFrame,
-    carried: Sequence[str],
     properties: Mapping[str, str],
+    notes: Mapping[str, Any],
 ) -> Committed:
     """Replace all rows and set properties, in one commit on the version that was read.
 
@@ -195,8 +202,9 @@ def replace_all(  # noqa: PLR0913, PLR0917 - a commit says what it replaces by w
         OvertakenError: another run has written since; nothing was committed.
     """
     with _refused(address, read_version):
-        stored = _as_stored(rows, carried)
-        done = _row_commit(spark).replaceAll(address, read_version, stored._jdf, dict(properties))  # noqa: SLF001
+        done = _row_commit(spark).replaceAll(
+            address, read_version, rows._jdf, dict(properties), as_text(notes)  # noqa: SLF001 - as in `commit_rows`
+        )  # fmt: skip
     return Committed(done.version(), done.txnId())
 
 
@@ -219,9 +227,31 @@ def id_of(commit: Mapping[str, Any]) -> str:
     return str(commit.get("txnId") or f"{commit['version']}@{commit['timestamp']}")
 
 
+def notes_of(commit: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a commit of this project notes of itself in a table's history; None: another program made it."""
+    text = commit.get("userMetadata")
+    if text == _APPLICATION:
+        return {}  # of an edition without notes
+    try:
+        notes = json.loads(text or "null")
+    except ValueError:
+        return None
+    return notes if isinstance(notes, dict) and notes.pop("application", None) == _APPLICATION else None
+
+
 def is_ours(commit: Mapping[str, Any]) -> bool:
     """Return whether this project made a commit in a table's history, or the commit changes no row."""
-    return commit.get("userMetadata") == _APPLICATION or commit.get("operation") == "OPTIMIZE"
+    return notes_of(commit) is not None or commit.get("operation") == "OPTIMIZE"
+
+
+def as_stored(rows: DataFrame, columns: Mapping[str, Column]) -> DataFrame:
+    """Return the columns of a table, by their names."""
+    return rows.select(*[value.alias(name) for name, value in columns.items()])
+
+
+def as_text(notes: Mapping[str, Any]) -> str:
+    """Return what a commit notes of itself as `userMetadata`."""
+    return json.dumps({"application": _APPLICATION, **notes}, ensure_ascii=False, default=str)
 
 
 def _row_commit(spark: SparkSession) -> Any:  # noqa: ANN401 - a Scala object
@@ -270,20 +300,19 @@ def _newest(table: DeltaTable) -> int:
 
 def _merge_of(table: DeltaTable, changes: RowChanges) -> DeltaMergeBuilder:
     """Build the MERGE: each change to the row that it means, and an error for any other."""
-    keys = (*IDENTITY_COLUMNS, "pdate")
-    carried = as_columns(changes.rows, changes.carried)
+    keys = (*changes.identity, changes.partition)
     # Under names of our own: those of attributes may be any.
-    numbered = {name: f"value_{number}" for number, name in enumerate(carried)}
-    source = changes.rows.withColumns({numbered[name]: value for name, value in carried.items()})
-    values = {column: f"new.{column}" for column in SESSION_COLUMNS}
-    values |= {quoted(name): f"new.{column}" for name, column in numbered.items()}
-    others = {column: value for column, value in values.items() if column not in keys}
-    error = {"session_id": f"CAST(raise_error('{_NOT_AS_READ}') AS STRING)"}
-    is_same_row = " AND ".join(f"ods.{key} = new.{key}" for key in keys)
-    has_same_values = " AND ".join(f"ods.{column} <=> {value}" for column, value in others.items())
+    numbered = {name: f"value_{number}" for number, name in enumerate(changes.columns)}
+    source = changes.rows.select("change", *[changes.columns[name].alias(n) for name, n in numbered.items()])
+    values = {quoted(name): f"new.{column}" for name, column in numbered.items()}
+    others = {quoted(name): f"new.{column}" for name, column in numbered.items() if name not in keys}
+    first, kind = next((name, source.schema[n].dataType) for name, n in numbered.items() if name not in keys)
+    error = {quoted(first): f"CAST(raise_error('{_NOT_AS_READ}') AS {kind.simpleString()})"}
+    is_same_row = " AND ".join(f"stored.{key} = new.{numbered[key]}" for key in keys)
+    has_same_values = " AND ".join(f"stored.{column} <=> {value}" for column, value in others.items())
     return (
-        table.alias("ods")
-        .merge(source.alias("new"), f"{is_same_row} AND ods.{changes.within}")
+        table.alias("stored")
+        .merge(source.alias("new"), f"{is_same_row} AND stored.{changes.within}")
         .whenMatchedDelete(f"new.change = '{DELETE}'")
         .whenMatchedUpdate(f"new.change = '{UPDATE}' AND NOT ({has_same_values})", dict(others))
         .whenMatchedUpdate(set=dict(error))
@@ -292,22 +321,17 @@ def _merge_of(table: DeltaTable, changes: RowChanges) -> DeltaMergeBuilder:
     )
 
 
-def _as_stored(rows: DataFrame, carried: Sequence[str]) -> DataFrame:
-    values = [value.alias(name) for name, value in as_columns(rows, carried).items()]
-    return rows.select(*SESSION_COLUMNS, *values)
-
-
 def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace("'", r"\'")
 
 
 @contextmanager
-def _merging(spark: SparkSession, read_version: int) -> Iterator[None]:
+def _merging(spark: SparkSession, read_version: int, notes: str) -> Iterator[None]:
     """Set what a MERGE can only be told by the session."""
     settings = {
         "spark.databricks.delta.write.txnAppId": _APPLICATION,
         "spark.databricks.delta.write.txnVersion": str(read_version + 1),
-        "spark.databricks.delta.commitInfo.userMetadata": _APPLICATION,
+        "spark.databricks.delta.commitInfo.userMetadata": notes,
         # It reads the changes up to three times.
         "spark.databricks.delta.merge.materializeSource": "all",
     }
@@ -320,8 +344,8 @@ def _merging(spark: SparkSession, read_version: int) -> Iterator[None]:
             spark.conf.unset(name)
 
 
-def _own_version_after(table: DeltaTable, read_version: int) -> int | None:
-    """Return the first version of this project after another one."""
-    ours = table.history(100).where((F.col("version") > read_version) & (F.col("userMetadata") == _APPLICATION))
+def _version_with(table: DeltaTable, read_version: int, notes: str) -> int | None:
+    """Return the first version with these notes after another one."""
+    ours = table.history(100).where((F.col("version") > read_version) & (F.col("userMetadata") == notes))
     versions = [int(row["version"]) for row in ours.select("version").collect()]
     return min(versions, default=None)

@@ -40,6 +40,15 @@ class Snapshot:
         """The number of the commit."""
         return self._table.version()
 
+    @property
+    def table_id(self) -> str:
+        """The id of the table: another one has another, even at the same address."""
+        return str(self._table.metadata().id)
+
+    def missing_files(self) -> list[str]:
+        """Return the files of this version that are not there."""
+        return list(self._table.repair(dry_run=True)["files_removed"])
+
     def columns(self) -> dict[str, str]:
         """Return the types of the columns by their names: that of a text is `string`."""
         return {

@@ -23,6 +23,7 @@ from sessions_assets.lake.tables import DELIVERIES, Column
 
 _Answer = TypeVar("_Answer")
 _SAME_DAY = "ledger._updated_at = entry._updated_at"
+_NOT_OF_LANDINGS: dict[str, Any] = {"settled_through": None, "sealed_through": None}
 _TYPES = {"DATE": "date", "STRING": "string", "BIGINT": "long", "TIMESTAMP": "timestamp"}
 
 
@@ -47,6 +48,8 @@ class Entry:
     input_format: str | None = None
     ambiguous_times: int | None = None
     missing_times: int | None = None
+    settled_through: date | None = None
+    sealed_through: date | None = None
 
     @property
     def attribute_names(self) -> tuple[str, ...] | None:
@@ -89,10 +92,7 @@ class Ledger:
                 event that vanished from it could be held by that one, and that could no longer be known.
         """
         entries = self.entries()
-        if days is None:
-            days = entries.keys() - closed_days(entries)
-        _check_open(entries, days)
-        return {day: entry for day, entry in entries.items() if day in days}
+        return open_among(entries, entries.keys() - closed_days(entries) if days is None else days)
 
     def begin(self, entries: Collection[Entry]) -> dict[date, Entry]:
         """Note that these days are being landed: the first write of a landing. Return their entries before it.
@@ -112,10 +112,11 @@ class Ledger:
             if attempts:
                 # On S3 the answer of a commit may be lost: the next attempt then finds its own rows. No other run
                 # writes the same ones: the pool of raw_events lands one batch at a time.
-                known = {day: entry for day, entry in known.items() if entry not in begun}
-                known |= {day: entry for day, entry in attempts[-1].items() if found.get(day) in begun}
+                own = {day for day, entry in known.items() if replace(entry, **_NOT_OF_LANDINGS) in begun}
+                known = {day: entry for day, entry in known.items() if day not in own}
+                known |= {day: entry for day, entry in attempts[-1].items() if day in own}
             attempts.append(known)
-            _merge(table, begun, insert=True)
+            _merge(table, begun)
             return known
 
         return self._write(write)
@@ -129,23 +130,30 @@ class Ledger:
     def record(self, entries: Collection[Entry]) -> None:
         """Replace the entries of these days: the last write of a landing."""
         if entries:
-            self._write(lambda table: _merge(table, entries, insert=True))
+            self._write(lambda table: _merge(table, entries))
 
-    def record_applied(self, entries: Collection[Entry], applied_by: str) -> None:
+    def record_applied(
+        self,
+        entries: Collection[Entry],
+        applied_by: str,
+        settled_through: date | None = None,
+        sealed_through: date | None = None,
+    ) -> None:
         """Note which commit of ods_sessions holds these batches: the last write of an application.
 
         A day that has landed again meanwhile stays unapplied.
         """
-        applied = [replace(entry, applied_at=datetime.now(UTC), applied_by=applied_by) for entry in entries]
-        condition = f"{_SAME_DAY} AND ledger.landed_at = entry.landed_at"
+        noted: dict[str, Any] = {"applied_at": datetime.now(UTC), "applied_by": applied_by}
+        noted |= {"settled_through": settled_through, "sealed_through": sealed_through}
+        applied = [replace(entry, **noted) for entry in entries]
         # The other columns may have changed since: the day may have expired.
-        columns = {name: f"entry.{name}" for name in ("applied_at", "applied_by")}
+        columns = tuple(noted)
+        self._write(lambda table: _update(table, applied, columns, " AND ledger.landed_at = entry.landed_at"))
 
-        def write(table: DeltaTable) -> None:
-            merger = table.merge(_as_arrow(table, applied), condition, "entry", "ledger")
-            merger.when_matched_update(columns).execute()
-
-        self._write(write)
+    def record_sealed(self, days: Collection[date], sealed_through: date | None) -> None:
+        """Note through which date no batch can change events any more, in the entries of these days."""
+        found = [replace(entry, sealed_through=sealed_through) for entry in self.entries(days).values()]
+        self._write(lambda table: _update(table, found, ("sealed_through",)))
 
     def expire(self, retention: timedelta) -> list[date]:
         """Close the days that are applied and more than the retention behind the newest applied one (R21).
@@ -161,7 +169,7 @@ class Ledger:
             found = _entries(table)
             closing = _to_expire(found, retention)
             if closing:
-                _merge(table, [replace(entry, expired_at=datetime.now(UTC)) for entry in closing], insert=False)
+                _update(table, [replace(entry, expired_at=datetime.now(UTC)) for entry in closing], ("expired_at",))
             return [e.day for e in found.values() if e.expired_at] + [e.day for e in closing]
 
         return self._write(write) if self.entries() else []
@@ -234,6 +242,16 @@ def closed_days(entries: Mapping[date, Entry]) -> set[date]:
     return {day for day, entry in entries.items() if day <= limit and entry.applied_at}
 
 
+def open_among(entries: Mapping[date, Entry], days: Collection[date]) -> dict[date, Entry]:
+    """Return the entries of these days, all of which may be landed and applied.
+
+    Raises:
+        ClosedDayError: one of them may not.
+    """
+    _check_open(entries, days)
+    return {day: entry for day, entry in entries.items() if day in days}
+
+
 def _check_open(entries: Mapping[date, Entry], days: Collection[date]) -> None:
     if closed := sorted(closed_days(entries).intersection(days)):
         raise ClosedDayError(
@@ -252,9 +270,15 @@ def _to_expire(entries: Mapping[date, Entry], retention: timedelta) -> list[Entr
     ]
 
 
-def _merge(table: DeltaTable, entries: Collection[Entry], *, insert: bool) -> None:
-    merger = table.merge(_as_arrow(table, entries), _SAME_DAY, "entry", "ledger").when_matched_update_all()
-    (merger.when_not_matched_insert_all() if insert else merger).execute()
+def _merge(table: DeltaTable, entries: Collection[Entry]) -> None:
+    """Replace or add the entries of days; what applications note of the whole table stays."""
+    merger = table.merge(_as_arrow(table, entries), _SAME_DAY, "entry", "ledger")
+    merger.when_matched_update_all(except_cols=[*_NOT_OF_LANDINGS]).when_not_matched_insert_all().execute()
+
+
+def _update(table: DeltaTable, entries: Collection[Entry], columns: Collection[str], condition: str = "") -> None:
+    merger = table.merge(_as_arrow(table, entries), _SAME_DAY + condition, "entry", "ledger")
+    merger.when_matched_update({name: f"entry.{name}" for name in columns}).execute()
 
 
 def _compact(table: DeltaTable) -> None:

@@ -1,34 +1,25 @@
-"""ods_sessions: read in reach of a batch, changed rows committed, rebuilt and compacted; each write is one commit.
+"""ods_sessions: its rows in reach of a batch, its commits, change feed and columns, and its compaction.
 
 Must not know Dagster, the environment, batch files or how a session is computed.
-Source of the rules: R16 (one commit), R19 (no needless write).
+Source of the rules: R24 (columns of carried attributes), R31 (change feed).
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from datetime import date
 from math import ceil
 
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.lake import commits
-from sessions_assets.lake.commits import (
-    Committed,
-    OvertakenError,
-    RowChanges,
-    WrongChangesError,
-    id_of,
-    is_ours,
-    row_address,
-)
+from sessions_assets.lake.commits import id_of, is_ours, row_address
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import MERGE, Lake, LakeError, literals
-from sessions_assets.lake.spark import read, shuffle_partitions_for
+from sessions_assets.lake.lake import Lake, LakeError, literals
+from sessions_assets.lake.spark import CHANGE_FEED, read
 from sessions_assets.lake.tables import ODS_SESSIONS, carried_meaning
-from sessions_assets.rule.carried import of_stored
+from sessions_assets.lake.writes import alter
+from sessions_assets.rule.carried import as_columns, of_stored
 from sessions_assets.rule.events import KEY_COLUMNS
 from sessions_assets.rule.session_rule import SESSION_COLUMNS
 
@@ -78,24 +69,31 @@ def own_commits(snapshot: Snapshot) -> set[str]:
     return ids
 
 
-def commit_changes(spark: SparkSession, snapshot: Snapshot, changes: RowChanges, way: str) -> Committed:
-    """Write changed rows, computed from this snapshot, in one commit (R16, R19), in one of `WAYS_TO_COMMIT`.
+def read_feed(spark: SparkSession, snapshot: Snapshot) -> DataFrame:
+    """Read the rows that the commit of a snapshot changed, from Delta's change data feed (R31).
 
-    Raises:
-        LakeError: another run has written since, or the rows are not as many as were counted.
+    Returns:
+        The columns of the table and `_change_type`: `insert` and `update_postimage` as the rows are now, `delete` and
+        `update_preimage` as they were.
     """
-    with _one_writer():
-        if way == MERGE:
-            return commits.commit_merge(spark, snapshot.address, snapshot.version, changes)
-        # Its one shuffle is of the changed rows alone; a MERGE shuffles the rows of all files that may hold one.
-        with shuffle_partitions_for(spark, changes.number, is_planned_once=True):
-            return commits.commit_rows(spark, snapshot.address, snapshot.version, changes)
+    feed = spark.read.format("delta").option("readChangeFeed", "true")
+    return (
+        feed.option("startingVersion", snapshot.version)
+        .option("endingVersion", snapshot.version)
+        .load(snapshot.address)
+    )
 
 
-def carry(spark: SparkSession, lake: Lake, snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
+def columns_of(rows: DataFrame, names: Sequence[str]) -> dict[str, Column]:
+    """Return the columns of the table, by their names, from `SESSION_COLUMNS` and `VALUE_COLUMNS` of these names."""
+    return {name: F.col(name) for name in SESSION_COLUMNS} | as_columns(rows, names)
+
+
+def prepare(spark: SparkSession, lake: Lake, snapshot: Snapshot, names: Sequence[str]) -> Snapshot:
     """Note which attributes the rows of the next commit carry, and add the columns that the table lacks (R24).
 
-    Only if they are others than before. The values of the new columns are NULL.
+    Only if they are others than before. The values of the new columns are NULL. A table of an earlier edition gets a
+    change data feed, which begins then (R31).
 
     Returns:
         The table after that; the rows of the snapshot are still those of the table.
@@ -104,14 +102,13 @@ def carry(spark: SparkSession, lake: Lake, snapshot: Snapshot, names: Sequence[s
         LakeError: another run has written since.
     """
     noted = {**carried_property(()), **snapshot.properties()}
-    wanted = carried_property(names)
-    if noted[_CARRIED] == wanted[_CARRIED]:
+    wanted = carried_property(names) | CHANGE_FEED
+    differing = {name: value for name, value in wanted.items() if noted.get(name) != value}
+    if not differing:
         return snapshot
     columns = snapshot.columns()
     missing = {name: carried_meaning(name) for name in names if name not in columns}
-    with _one_writer():
-        altered = commits.alter(spark, snapshot.address, snapshot.version, missing, wanted)
-    return lake.snapshot(ODS_SESSIONS, altered)
+    return lake.snapshot(ODS_SESSIONS, alter(spark, snapshot, missing, differing))
 
 
 def carried_property(names: Sequence[str]) -> dict[str, str]:
@@ -132,25 +129,6 @@ def check_columns(snapshot: Snapshot, names: Sequence[str]) -> None:
             raise LakeError(f"{snapshot.address} has column {other}: carry {other}, for {name} cannot be beside it")
         if (kind := columns.get(name, "string")) != "string":
             raise LakeError(f"{snapshot.address} has column {name} of type {kind}: a carried attribute needs string")
-
-
-def replace_all(
-    spark: SparkSession, snapshot: Snapshot, rows: DataFrame, names: Sequence[str], properties: Mapping[str, str]
-) -> int:
-    """Replace all rows, computed from this snapshot, and set properties, in one commit; return its version.
-
-    Args:
-        spark: a session with Delta's extension.
-        snapshot: of a table that has the columns.
-        rows: `SESSION_COLUMNS` and `VALUE_COLUMNS`.
-        names: the carried ones.
-        properties: of the table.
-
-    Raises:
-        LakeError: another run has written since.
-    """
-    with _one_writer():
-        return commits.replace_all(spark, snapshot.address, snapshot.version, rows, names, properties).version
 
 
 def compact(spark: SparkSession, snapshot: Snapshot, before: date) -> list[date]:
@@ -185,13 +163,3 @@ def sessions_by_hour(snapshot: Snapshot, dates: Collection[date]) -> dict[date, 
     for day, hour, sessions in snapshot.query(text):
         hours[day][hour] = sessions
     return hours
-
-
-@contextmanager
-def _one_writer() -> Iterator[None]:
-    try:
-        yield
-    except OvertakenError as error:
-        raise LakeError(f"{error}: materialize the days of this run again, one run at a time") from error
-    except WrongChangesError as error:
-        raise LakeError(str(error)) from error

@@ -1,7 +1,7 @@
 """The Spark session: Delta's settings, the jars, how the JVM starts, shuffle partitions, and tables as it sees them.
 
 Must not know Dagster, the environment, or what the tables are for.
-Source of the rules: R10 (times are UTC).
+Source of the rules: R10 (times are UTC), R31 (change feed).
 """
 
 import logging
@@ -17,6 +17,9 @@ from sessions_assets.lake.commits import create_table
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.tables import Table
+
+CHANGE_FEED = {"delta.enableChangeDataFeed": "true"}
+"""The table property by which readers get the changed rows of each commit (R31)."""
 
 DRIVER_MEMORY = "2g"
 """Memory of the process that plans a run: Spark's own default of 1 GiB is too small for a day of a million events."""
@@ -167,8 +170,9 @@ def read(spark: SparkSession, snapshot: Snapshot) -> DataFrame:
 def create(spark: SparkSession, lake: Lake, table: Table, properties: Mapping[str, str] | None = None) -> None:
     """Create an empty table with these properties; one that is there stays as it is."""
     partitions = [table.partition] if table.partition else []
-    all_properties = {"delta.enableDeletionVectors": str(table.changes_rows).lower(), **(properties or {})}
-    create_table(spark, lake.path(table), schema_of(table), partitions, all_properties)
+    by_rows = {"delta.enableDeletionVectors": str(table.changes_rows).lower()}
+    by_rows |= CHANGE_FEED if table.changes_rows else {}
+    create_table(spark, lake.path(table), schema_of(table), partitions, by_rows | dict(properties or {}))
 
 
 def schema_of(table: Table) -> StructType:

@@ -132,6 +132,18 @@ DELIVERIES = Table(
             "Accepted rows whose local time the zone did not have; NULL: the zone is UTC.",
             nullable=True,
         ),
+        Column(
+            "settled_through",
+            "DATE",
+            "Last event date of which every batch was applied when the day was; NULL: none, or not told yet.",
+            nullable=True,
+        ),
+        Column(
+            "sealed_through",
+            "DATE",
+            "Last event date that no batch could change any more then; NULL: none, or not told yet.",
+            nullable=True,
+        ),
     ),
 )
 ODS_SESSIONS = Table(
@@ -151,4 +163,40 @@ ODS_SESSIONS = Table(
     ),
     "pdate",
     changes_rows=True,
+)
+SESSIONS = Table(
+    "sessions",
+    (
+        Column("session_id", "STRING", "user_id#product_code#session_start."),
+        *(column for column in _EVENT if column.name in {"user_id", "product_code"}),
+        Column("session_start", "TIMESTAMP", "Time of the first action, UTC."),
+        Column("session_end", "TIMESTAMP", "Time of the last action, UTC."),
+        Column("duration_seconds", "DOUBLE", "From the first action to the last one, in seconds."),
+        Column("user_actions", "BIGINT", "Number of user actions."),
+        Column("events", "BIGINT", "Number of events, native ones included."),
+        Column("first_action", "STRING", "event_id of the first action; at one instant the least."),
+        Column("last_action", "STRING", "event_id of the last action; at one instant the greatest."),
+        Column("first_updated_at", "DATE", "Least first_updated_at of its events."),
+        Column("last_updated_at", "DATE", "Greatest first_updated_at of its events."),
+        Column("start_date", "DATE", "UTC date of session_start."),
+    ),
+    "start_date",
+    changes_rows=True,
+)
+SESSION_CHANGES = Table(
+    "session_changes",
+    (
+        Column("ods_version", "BIGINT", "Version of ods_sessions that moved the rows."),
+        Column("changed_at", "TIMESTAMP", "Time of its commit, UTC."),
+        Column("old_session_id", "STRING", "Session of the rows before it."),
+        Column(
+            "new_session_id",
+            "STRING",
+            "Session of the rows since then; NULL: in none, or the events were removed.",
+            nullable=True,
+        ),
+        Column("kind", "STRING", "What became of the rows: renamed, joined, split or ended."),
+        Column("rows", "BIGINT", "Number of rows that moved."),
+        Column("was_settled", "BOOLEAN", "Whether the old session was settled before."),
+    ),
 )

@@ -2,14 +2,16 @@
 
 `plan_apply` refuses what cannot be applied, `compute` finds what changes, `commit` writes it. Must not know Dagster,
 the environment, batch files or how a session is computed.
-Source of the rules: R16 (one commit), R18, R22, R24.
+Source of the rules: R16 (one commit), R18, R22, R24, R30.
 
 A crash needs no repair: it is one commit, and applying a day again changes nothing.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date
+from dataclasses import asdict, fields, replace
+from datetime import UTC, date, datetime
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -17,18 +19,23 @@ from sessions_assets.lake import ods, raw
 from sessions_assets.lake.commits import Committed, RowChanges
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError, count_rows, measure
-from sessions_assets.lake.ledger import Entry
+from sessions_assets.lake.ledger import Entry, open_among
+from sessions_assets.lake.settled import ANY_DAY, Calendar, settled, told
 from sessions_assets.lake.spark import create
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
+from sessions_assets.lake.writes import commit_changes
 from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.compute import ApplyPlan, Batch, Changes, compute
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.pipeline.results import ApplyResult
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
+from sessions_assets.rule.events import IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
 
 
-def apply(spark: SparkSession, lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyResult:
+def apply(
+    spark: SparkSession, lake: Lake, days: Sequence[date], rule: SessionRule, calendar: Calendar = ANY_DAY
+) -> ApplyResult:
     """Bring ods_sessions to what the rule says now that these days are delivered (R14 to R19).
 
     Returns:
@@ -39,11 +46,11 @@ def apply(spark: SparkSession, lake: Lake, days: Sequence[date], rule: SessionRu
             another rule, or another run writes it; nothing is written or noted as applied then.
         ClosedDayError: a day has expired (R21).
     """
-    plan = plan_apply(lake, days, rule)
+    plan = plan_apply(lake, days, rule, calendar)
     return commit(spark, lake, plan, compute(spark, plan, landed_batch(spark, plan)))
 
 
-def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyPlan:
+def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule, calendar: Calendar = ANY_DAY) -> ApplyPlan:
     """Find what is to be applied, and refuse what cannot be; nothing is written, and no Spark is needed.
 
     Raises:
@@ -51,7 +58,8 @@ def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyPlan
             under another rule.
         ClosedDayError: a day has expired (R21).
     """
-    entries = lake.ledger.open_entries(days)
+    ledger = lake.ledger.entries()
+    entries = open_among(ledger, days)
     if not entries:
         raise LakeError(f"no batch of {', '.join(map(str, days))} was delivered: materialize raw_events first")
     # All queries read the same rows, though the day may be landed again meanwhile; the ledger notices that at the end.
@@ -65,7 +73,17 @@ def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule) -> ApplyPlan
     delivered = {name for entry in entries.values() for name in entry.attribute_names or ()}
     is_empty = not any(entry.rows_accepted for entry in entries.values())
     absent = () if is_empty else tuple(name for name in rule.carried if name not in delivered)
-    return ApplyPlan(tuple(entries), tuple(e.day for e in pending), raw_events, sessions, rule, pending, absent)
+    return ApplyPlan(
+        tuple(entries),
+        tuple(entry.day for entry in pending),
+        raw_events,
+        sessions,
+        rule,
+        pending,
+        absent,
+        told(ledger),
+        settled(ledger | {e.day: replace(e, applied_at=datetime.now(UTC)) for e in pending}, calendar),
+    )
 
 
 def _check_raw(raw_events: Snapshot | None, entries: Mapping[date, Entry]) -> None:
@@ -155,14 +173,24 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
     counts = changes.counts
     if changes.rows is not None and counts.dates:
         rows, carried = counts.rows, plan.rule.carried
-        changed = RowChanges(changes.rows, rows[INSERT], rows[UPDATE], rows[DELETE], *counts.dates, carried)
+        columns = ods.columns_of(changes.rows, carried)
+        changed = RowChanges(
+            changes.rows, rows[INSERT], rows[UPDATE], rows[DELETE], *counts.dates, columns, IDENTITY_COLUMNS, "pdate"
+        )
         with phase("commit") as note:
-            sessions = ods.carry(spark, lake, sessions, carried)
-            made = ods.commit_changes(spark, sessions, changed, lake.commit)
+            sessions = ods.prepare(spark, lake, sessions, carried)
+            made = commit_changes(spark, sessions, changed, lake.commit, _notes(plan, changes))
             note(f"event dates {changed.first} to {changed.last}, version {made.version}")
     else:
         made = Committed(sessions.version, ods.commit_id(sessions) if plan.entries else None)
     if plan.entries:
         commit_id = made.txn_id or ods.commit_id(lake.snapshot(ODS_SESSIONS, made.version))
-        lake.ledger.record_applied(plan.entries, _applied_by(commit_id, plan.rule))
-    return ApplyResult(counts.days, counts.rows, counts.sessions, counts.dates, made.version, plan.absent)
+        lake.ledger.record_applied(plan.entries, _applied_by(commit_id, plan.rule), **asdict(plan.final))
+    numbers = {field.name: getattr(counts, field.name) for field in fields(counts)}
+    return ApplyResult(**numbers, version=made.version, absent=plan.absent, final=plan.final)
+
+
+def _notes(plan: ApplyPlan, changes: Changes) -> dict[str, Any]:
+    """Return what the commit notes of itself: through which date events are final, and what that did not keep (R30)."""
+    found = changes.counts.settled
+    return {**asdict(plan.final), "settled_before": plan.settled_through, "settled_changed": asdict(found)}

@@ -5,7 +5,7 @@ Source of the rules: R14 (what a batch can change), R17, R19.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from pyspark import StorageLevel
@@ -17,14 +17,19 @@ from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Measured, measure
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.raw import as_events
+from sessions_assets.lake.settled import NOT_SETTLED, Settled, end_of
 from sessions_assets.lake.spark import read, shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.pipeline.progress import phase
-from sessions_assets.pipeline.results import AppliedDay, ChangeCounts
+from sessions_assets.pipeline.results import AppliedDay, ChangeCounts, SettledChanges
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE, changes, earliest_changes, held_elsewhere
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 from sessions_assets.rule.outcomes import SESSION_OUTCOMES, session_outcomes
 from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets.rule.settled_sessions import settled_sessions
+
+SHOWN_SESSIONS = 20
+"""How many of the settled sessions that change are named."""
 
 # The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
 _BROADCAST_KEYS = 1_000_000
@@ -45,6 +50,8 @@ class ApplyPlan:
         rule: timeouts and user actions, those that ods_sessions was built with.
         entries: what the ledger knows of the pending days; empty in a preview.
         absent: carried attributes that no batch of the run has.
+        settled_through: the latest event date that was ever told to be settled; None: none was.
+        final: how far event dates are settled and sealed once the days are applied.
     """
 
     days: tuple[date, ...]
@@ -54,6 +61,8 @@ class ApplyPlan:
     rule: SessionRule
     entries: tuple[Entry, ...] = ()
     absent: tuple[str, ...] = ()
+    settled_through: date | None = None
+    final: Settled = NOT_SETTLED
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,8 @@ def compute(spark: SparkSession, plan: ApplyPlan, batch: Batch) -> Changes:
         changed = _changed_rows(spark, plan, batch, stored).localCheckpoint(storageLevel=_IN_BYTES)
         groups = _change_groups(changed)
         outcomes = session_outcomes(changed).collect()[0].asDict() if groups else {}
-        counts = _count(groups, plan.days, batch.measured, stored, outcomes)
+        settled = _settled_changes(spark, plan, changed, groups)
+        counts = replace(_count(groups, plan.days, batch.measured, stored, outcomes), settled=settled)
         note(", ".join(f"{rows} rows {change}" for change, rows in counts.rows.items()))
     return Changes(changed if groups else None, counts)
 
@@ -118,6 +128,19 @@ def _changed_rows(spark: SparkSession, plan: ApplyPlan, batch: Batch, stored: Se
     first = min(part.first for part in measured) - plan.rule.longest_timeout
     stored_in_reach = ods.rows_in_reach(spark, plan.ods, first.date(), plan.rule.carried)
     return changes(incoming, stored_in_reach, since, days, plan.rule)
+
+
+def _settled_changes(spark: SparkSession, plan: ApplyPlan, changed: DataFrame, groups: Sequence[Row]) -> SettledChanges:
+    """Find the settled sessions that change; without a changed row on a settled date there is none."""
+    if plan.settled_through is None or not groups or min(g["first"] for g in groups) > plan.settled_through:
+        return SettledChanges()
+    earliest = changed.agg(F.min(F.to_date(F.least("timestamp", "session_start", "stored_session_start"))))
+    stored = ods.rows_in_reach(spark, plan.ods, earliest.collect()[0][0], ())
+    found = settled_sessions(changed, stored, end_of(plan.settled_through), plan.rule).localCheckpoint()
+    day = F.to_date("session_end")
+    number, *dates = found.agg(F.count("*"), F.min(day), F.max(day)).collect()[0]
+    examples = found.orderBy("session_id").limit(SHOWN_SESSIONS).collect()
+    return SettledChanges(number, tuple(row["session_id"] for row in examples), tuple(dates) if number else ())
 
 
 def _change_groups(changed: DataFrame) -> list[Row]:

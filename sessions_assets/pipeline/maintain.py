@@ -2,19 +2,23 @@
 
 Each may be interrupted and repeated. Must not know Dagster, the environment, files or how a
 session is computed.
-Source of the rules: R21 (retention), R22 (changing the rule), R24.
+Source of the rules: R21 (retention), R22 (changing the rule), R24, R30.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.lake import ods, raw
+from sessions_assets.lake.commits import as_stored
 from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.ledger import closed_days
+from sessions_assets.lake.settled import ANY_DAY, Calendar, settled, told
 from sessions_assets.lake.spark import read, vacuum
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets.lake.writes import replace_all
 from sessions_assets.rule.carried import CARRIED, VALUE_COLUMNS
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
@@ -42,7 +46,9 @@ class Rebuilt:
     version: int
 
 
-def expire(spark: SparkSession, lake: Lake, retention: timedelta = RETENTION) -> list[date]:
+def expire(
+    spark: SparkSession, lake: Lake, retention: timedelta = RETENTION, calendar: Calendar = ANY_DAY
+) -> list[date]:
     """Expire raw and quarantined rows of days that are applied and older than the retention (R21).
 
     The ledger closes the days first, so that none of them is landed or applied while it goes. Their files stay for the
@@ -51,7 +57,11 @@ def expire(spark: SparkSession, lake: Lake, retention: timedelta = RETENTION) ->
     Returns:
         The days whose rows went in this run.
     """
+    before = closed_days(lake.ledger.entries())
     closed = lake.ledger.expire(retention)
+    entries = lake.ledger.entries()
+    if newly := closed_days(entries) - before:
+        lake.ledger.record_sealed(newly, settled(entries, calendar).sealed_through)
     gone: set[date] = set()
     for table in (RAW_EVENTS, RAW_QUARANTINE):
         if snapshot := lake.find(table):
@@ -80,7 +90,7 @@ def compact(spark: SparkSession, lake: Lake, lateness_days: int) -> list[date]:
     return dates
 
 
-def rebuild(spark: SparkSession, lake: Lake, rule: SessionRule) -> Rebuilt:
+def rebuild(spark: SparkSession, lake: Lake, rule: SessionRule, calendar: Calendar = ANY_DAY) -> Rebuilt:
     """Recompute all sessions from the events of ods_sessions, under this rule, in one commit (R22).
 
     Carried attributes come from the raw rows of the days that are kept, of other days they stay what they are (R24).
@@ -93,12 +103,15 @@ def rebuild(spark: SparkSession, lake: Lake, rule: SessionRule) -> Rebuilt:
     ods.check_columns(before, rule.carried)
     stored = ods.read_rows(spark, before, rule.carried).withColumnRenamed("first_updated_at", ARRIVAL_DAY)
     events = stored.select(*IDENTITY_COLUMNS, ARRIVAL_DAY, *VALUE_COLUMNS)
+    entries = lake.ledger.entries()
     if rule.carried and (raw_events := lake.find(RAW_EVENTS)):
-        kept = [day for day, entry in lake.ledger.entries().items() if entry.applied_at and not entry.expired_at]
+        kept = [day for day, entry in entries.items() if entry.applied_at and not entry.expired_at]
         events = _with_delivered_values(events, raw.read_events(spark, raw_events, kept, rule.carried))
-    snapshot = ods.carry(spark, lake, before, rule.carried)
+    snapshot = ods.prepare(spark, lake, before, rule.carried)
     rows = all_sessions(events, rule)
-    version = ods.replace_all(spark, snapshot, rows, rule.carried, rule.as_properties())
+    rows = as_stored(rows, ods.columns_of(rows, rule.carried))
+    notes = {**asdict(settled(entries, calendar)), "settled_before": told(entries)}
+    version = replace_all(spark, snapshot, rows, rule.as_properties(), notes).version
     after = lake.snapshot(ODS_SESSIONS, version)
     return Rebuilt(_totals(stored), _totals(read(spark, after)), version)
 

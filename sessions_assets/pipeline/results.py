@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from sessions_assets.lake.settled import NOT_SETTLED, Settled
+
 
 @dataclass(frozen=True)
 class LandedDay:
@@ -72,6 +74,21 @@ class AppliedDay:
 
 
 @dataclass(frozen=True)
+class SettledChanges:
+    """Sessions that a run changed although they were settled (R30).
+
+    Attributes:
+        sessions: how many.
+        examples: ids of the first of them.
+        dates: the first and the last date on which one ends.
+    """
+
+    sessions: int = 0
+    examples: tuple[str, ...] = ()
+    dates: tuple[date, ...] = ()
+
+
+@dataclass(frozen=True)
 class ChangeCounts:
     """What applying changes, in numbers.
 
@@ -80,12 +97,14 @@ class ChangeCounts:
         rows: changed rows: inserted, changed, removed.
         sessions: sessions with a changed row by outcome: opened, extended, joined, shortened.
         dates: the first and the last event date with a changed row; None if no row changes.
+        settled: settled sessions with a changed row.
     """
 
     days: Mapping[date, AppliedDay]
     rows: Mapping[str, int]
     sessions: Mapping[str, int]
     dates: tuple[date, date] | None
+    settled: SettledChanges = SettledChanges()
 
 
 @dataclass(frozen=True)
@@ -95,7 +114,9 @@ class ApplyResult(ChangeCounts):
     Attributes:
         version: of ods_sessions, the one before if no row changed.
         absent: carried attributes that no batch of the run has.
+        final: how far event dates are settled and sealed now.
     """
 
-    version: int
+    version: int = 0
     absent: tuple[str, ...] = ()
+    final: Settled = NOT_SETTLED

@@ -1,0 +1,259 @@
+"""Keep sessions and session_changes equal to ods_sessions: one commit of each for each commit that changed rows.
+
+Must not know Dagster, the environment, batch files, or how a summary or a change of ids is computed.
+Source of the rules: R28 (derived, mends itself), R29.
+
+The two tables are derived: each says which version of ods_sessions it equals, and nothing is read back from them. They
+are brought on version by version, so that what became of each id is known, session_changes first: after a crash between
+the two it is ahead, and its part is left out.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from py4j.protocol import Py4JError
+from pyspark import StorageLevel
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
+
+from sessions_assets.lake import ods, sessions
+from sessions_assets.lake.delta_table import Snapshot
+from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.sessions import History, Stamp, SummaryChanges, stamp_of
+from sessions_assets.lake.settled import end_of
+from sessions_assets.lake.spark import read, shuffle_partitions_for
+from sessions_assets.lake.tables import ODS_SESSIONS, SESSION_CHANGES, SESSIONS
+from sessions_assets.pipeline.progress import LOGGER, phase
+from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
+from sessions_assets.rule.events import IDENTITY_COLUMNS
+from sessions_assets.rule.id_changes import id_changes, moved_rows
+from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets.rule.summaries import compared, summaries
+
+# As one block of bytes for each task, as in compute.py.
+_IN_BYTES = StorageLevel.MEMORY_AND_DISK
+
+# The rows of a commit that were stored before go to every executor while they are this few.
+_BROADCAST_ROWS = 1_000_000
+
+_OF_FEED = (*IDENTITY_COLUMNS, "session_id", "session_start", "_change_type")
+_OLD, _NEW = ("delete", "update_preimage"), ("insert", "update_postimage")
+
+# What Spark and Delta say when a file or a part of the log is gone that a version needs.
+_GONE = re.compile(
+    r"FILE_NOT_EXIST|DELTA_FILE_NOT_FOUND|FileNotFoundException|DELTA_MISSING_CHANGE_DATA|DELTA_CHANGE_DATA_FILE_NOT_FOUND"
+    r"|DELTA_VERSION_NOT_FOUND"
+)
+
+
+@dataclass
+class Summarized:
+    """What a run changed in sessions and session_changes.
+
+    Attributes:
+        ods_version: the version of ods_sessions that both equal now.
+        version: of sessions.
+        rebuilt: why all summaries were computed anew; empty: they were not.
+        since: the first version of ods_sessions from which session_changes follows ids.
+        rows: changed summaries: inserted, changed, removed.
+        moves: pairs of ids between which rows moved, by kind and days late (None: no session any more).
+        settled_moves: those of them whose old session was settled.
+    """
+
+    ods_version: int
+    version: int = 0
+    rebuilt: str = ""
+    since: int = 0
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
+    moves: dict[tuple[str, int | None], int] = field(default_factory=dict)
+    settled_moves: int = 0
+
+
+@dataclass(frozen=True)
+class _Start:
+    """From where the tables are brought on: a version that sessions equals, or is rebuilt at, and why."""
+
+    base: Stamp
+    table: Snapshot | None
+    changes: Stamp | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a run works with: the newest version of ods_sessions, and the commits up to it."""
+
+    spark: SparkSession
+    lake: Lake
+    rule: SessionRule
+    newest: Snapshot
+    history: History
+
+
+def summarize(spark: SparkSession, lake: Lake, rule: SessionRule) -> Summarized:
+    """Bring sessions and session_changes to the newest version of ods_sessions (R28, R29).
+
+    If sessions is lost, damaged, or was written by another program, or if a version that it lacks cannot be read any
+    more, all summaries are computed anew, and the result says why.
+
+    Raises:
+        LakeError: there is no ods_sessions, or another run writes one of the two tables.
+    """
+    newest = lake.snapshot(ODS_SESSIONS)
+    job = _Job(spark, lake, rule, newest, History(newest))
+    start = _start(job)
+    try:
+        return _bring_on(job, start)
+    except (PySparkException, Py4JError) as error:
+        if start.base.version == newest.version or not _GONE.search(str(error)):
+            raise
+        reason = f"a version of ods_sessions after {start.base.version} cannot be read any more"
+        anew = job.history.stamp(newest.version, newest.version)
+        return _bring_on(job, _Start(anew, None, start.changes, reason))
+
+
+def _start(job: _Job) -> _Start:
+    """Find what can be kept, and from which version the tables are brought on."""
+    table, reason = _usable(job.lake, job.history)
+    stored = stamp_of(table) if table else None
+    id_table = job.lake.find(SESSION_CHANGES)
+    found = stamp_of(id_table) if id_table else None
+    changes = found if found and job.history.has(found) else None
+    if stored and (changes is None or stored.version <= changes.version):
+        return _Start(stored, table, changes, "")
+    if changes:
+        reason = reason or f"session_changes equals version {changes.version} of ods_sessions alone"
+        return _Start(changes, None, changes, reason)
+    return _Start(job.history.stamp(job.newest.version, job.newest.version), None, None, reason)
+
+
+def _usable(lake: Lake, history: History) -> tuple[Snapshot | None, str]:
+    """Return sessions if its summaries can be kept, and if not, why."""
+    table = lake.find(SESSIONS)
+    if table is None:
+        return None, "there was no table"
+    stamp = stamp_of(table)
+    if stamp is None:
+        return None, "another program has written the table"
+    if not history.has(stamp):
+        return None, f"version {stamp.version} of ods_sessions, which the table equals, is not of its history"
+    if missing := table.missing_files():
+        return None, f"{len(missing)} files of the table are missing"
+    return table, ""
+
+
+def _bring_on(job: _Job, start: _Start) -> Summarized:
+    changes = _changes_from(job, start)
+    done = Summarized(job.newest.version, rebuilt=start.reason, since=changes.since)
+    table = start.table or _rebuilt(job, replace(start.base, since=changes.since), start.reason)
+    for version in range(start.base.version + 1, job.newest.version + 1):
+        stamp = job.history.stamp(version, changes.since)
+        is_told = version <= changes.version
+        if job.history.changes_rows(version):
+            table = _follow(job, stamp, table, done, is_told=is_told)
+        elif version == job.newest.version:
+            table = _restamp(job, stamp, table, is_told=is_told)
+    done.version = table.version
+    return done
+
+
+def _changes_from(job: _Job, start: _Start) -> Stamp:
+    """Return the stamp of session_changes; it begins with the base if it is new, or lacks versions before that."""
+    if start.changes and start.changes.version >= start.base.version:
+        return start.changes
+    begun = replace(start.base, since=start.base.version)
+    if start.changes:
+        sessions.append_changes(job.lake, _no_changes(job.spark), job.newest, begun)
+    else:
+        # It is new, or what it holds is of another ods_sessions.
+        sessions.empty_changes(job.spark, job.lake, begun)
+    return begun
+
+
+def _rebuilt(job: _Job, stamp: Stamp, reason: str) -> Snapshot:
+    """Compute all summaries of a version."""
+    LOGGER.info("sessions is computed from all rows of version %d of ods_sessions: %s", stamp.version, reason)
+    written = job.history.rows(stamp.version)
+    with phase("summarize all"), shuffle_partitions_for(job.spark, written, is_planned_once=False):
+        rows = summaries(read(job.spark, job.lake.snapshot(ODS_SESSIONS, stamp.version)))
+        return sessions.replace_summaries(job.spark, job.lake, rows, stamp)
+
+
+def _follow(job: _Job, stamp: Stamp, table: Snapshot, done: Summarized, *, is_told: bool) -> Snapshot:
+    """Bring both tables to a commit of ods_sessions that may have changed rows; return sessions after it."""
+    rows = job.history.rows(stamp.version)
+    with (
+        phase(f"version {stamp.version} of ods_sessions") as note,
+        shuffle_partitions_for(job.spark, rows, is_planned_once=True),
+    ):
+        commit = job.lake.snapshot(ODS_SESSIONS, stamp.version)
+        # Once: it is put together from many files.
+        feed = ods.read_feed(job.spark, commit).select(*_OF_FEED).localCheckpoint(storageLevel=_IN_BYTES)
+        touched = _touched(feed)
+        touched_sessions, stored_rows, first, last = touched.agg(
+            F.count("*"), F.sum("stored_rows"), F.min("session_start"), F.max("session_start")
+        ).collect()[0]
+        if not touched_sessions:
+            return _restamp(job, stamp, table, is_told=is_told)
+        before = sessions.rows_of(job.spark, table, touched, first.date(), last.date())
+        of_dates = read(job.spark, commit).where(F.col("session_start").between(F.lit(first), F.lit(last)))
+        after = summaries(of_dates.join(touched.select("session_id"), "session_id", "left_semi"))
+        states = compared(before, after).localCheckpoint(storageLevel=_IN_BYTES)
+        if not is_told:
+            _tell(job, stamp, _id_changes(job, stamp, feed, states, stored_rows), done)
+        counts = _counts(states)
+        for change, number in counts.items():
+            done.rows[change] += number
+        note(", ".join(f"{number} sessions {change}" for change, number in counts.items()))
+        changed = states.where(F.col("change").isNotNull())
+        return sessions.commit_summaries(job.spark, job.lake, table, SummaryChanges(changed, counts), stamp)
+
+
+def _counts(states: DataFrame) -> dict[str, int]:
+    counted = {row["change"]: row["count"] for row in states.groupBy("change").count().collect()}
+    return {change: counted.get(change, 0) for change in (INSERT, UPDATE, DELETE)}
+
+
+def _touched(feed: DataFrame) -> DataFrame:
+    """Return the sessions with a row that changed, as it was or as it is, and how many were stored before."""
+    sessions_of_rows = feed.where(F.col("session_id").isNotNull()).groupBy("session_id")
+    is_old = F.col("_change_type").isin(*_OLD)
+    return sessions_of_rows.agg(
+        F.min("session_start").alias("session_start"), F.count_if(is_old).alias("stored_rows")
+    ).localCheckpoint(storageLevel=_IN_BYTES)
+
+
+def _id_changes(job: _Job, stamp: Stamp, feed: DataFrame, states: DataFrame, stored_rows: int) -> DataFrame:
+    """Return what became of the ids of a commit that changed so many stored rows."""
+    if not stored_rows:
+        return _no_changes(job.spark)
+    old = feed.where(F.col("_change_type").isin(*_OLD))
+    new = feed.where(F.col("_change_type").isin(*_NEW))
+    moved = moved_rows(F.broadcast(old) if stored_rows < _BROADCAST_ROWS else old, new)
+    settled = job.history.notes(stamp.version).get("settled_before")
+    return id_changes(moved, states, end_of(date.fromisoformat(settled)) if settled else None, job.rule)
+
+
+def _tell(job: _Job, stamp: Stamp, changes: DataFrame, done: Summarized) -> None:
+    """Append the changes of ids of a commit, and count them."""
+    changes = changes.localCheckpoint(storageLevel=_IN_BYTES)
+    noted = {"ods_version": F.lit(stamp.version).cast("bigint"), "changed_at": F.lit(job.history.time(stamp.version))}
+    sessions.append_changes(job.lake, changes.withColumns(noted), job.newest, stamp)
+    for row in changes.groupBy("kind", "days_late", "was_settled").count().collect():
+        kind = row["kind"], row["days_late"]
+        done.moves[kind] = done.moves.get(kind, 0) + row["count"]
+        done.settled_moves += row["count"] if row["was_settled"] else 0
+
+
+def _restamp(job: _Job, stamp: Stamp, table: Snapshot, *, is_told: bool) -> Snapshot:
+    """Note that both tables equal a version that changed none of their rows."""
+    if not is_told:
+        sessions.append_changes(job.lake, _no_changes(job.spark), job.newest, stamp)
+    return sessions.commit_stamp(job.spark, job.lake, table, stamp)
+
+
+def _no_changes(spark: SparkSession) -> DataFrame:
+    columns = [f"{column.name} {column.sql_type}" for column in SESSION_CHANGES.columns]
+    return spark.createDataFrame([], ", ".join([*columns, "days_late INT"]))
