@@ -52,6 +52,7 @@ class Settings:
         lateness_days: SESSIONS_LATENESS_DAYS, N.
         quarantine_warn_share: SESSIONS_QUARANTINE_WARN_SHARE, share of a batch; a check warns if more rows are refused.
         late_warn_share: SESSIONS_LATE_WARN_SHARE, share of the accepted rows; a check warns if more of them are late.
+        duration_warn_hours: SESSIONS_DURATION_WARN_HOURS, hours; a check warns if a session is longer.
         due_hour: SESSIONS_DUE_HOUR, the hour in UTC by which the batch of the day should have arrived.
         commit: SESSIONS_COMMIT, how changed rows are committed: `rows`, by row address, or `merge`, by MERGE.
         spark_master: SPARK_MASTER.
@@ -75,6 +76,7 @@ class Settings:
     lateness_days: int = LATENESS_DAYS
     quarantine_warn_share: float = 0.05
     late_warn_share: float = 0.2
+    duration_warn_hours: int = 24
     due_hour: int = 12
     commit: str = ROWS
     spark_master: str = "local[*]"
@@ -105,6 +107,7 @@ class Settings:
             "lateness_days": ("SESSIONS_LATENESS_DAYS", _whole_days),
             "quarantine_warn_share": ("SESSIONS_QUARANTINE_WARN_SHARE", _share),
             "late_warn_share": ("SESSIONS_LATE_WARN_SHARE", _share),
+            "duration_warn_hours": ("SESSIONS_DURATION_WARN_HOURS", _hours),
             "due_hour": ("SESSIONS_DUE_HOUR", _hour),
             "commit": ("SESSIONS_COMMIT", _commit),
             "spark_master": ("SPARK_MASTER", str),
@@ -298,6 +301,12 @@ def _share(text: str) -> float:
     if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", text):
         raise ValueError("a share from 0 to 1 such as 0.05")
     return float(text)
+
+
+def _hours(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise ValueError("a whole number of hours from 1 to 9999")
+    return int(text)
 
 
 def _commit(text: str) -> str:

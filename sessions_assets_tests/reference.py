@@ -4,7 +4,7 @@ Every other implementation is compared with this one, so it shares neither code 
 whole set of events at once, without batches, seeds or window functions.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
@@ -143,6 +143,97 @@ def expected_values(deliveries: Mapping[date, Sequence[Event]]) -> dict[Event, V
             of_day.setdefault(Event(*event), []).append(values_of(event))
         found = {event: min(values, key=ordered) for event, values in of_day.items()} | found
     return found
+
+
+class Summary(NamedTuple):
+    """One row of `sessions`, its columns in the order of the table (R28)."""
+
+    session_id: str
+    user_id: str
+    product_code: str
+    session_start: datetime
+    session_end: datetime
+    duration_seconds: float
+    user_actions: int
+    events: int
+    first_action: str
+    last_action: str
+    first_updated_at: date
+    last_updated_at: date
+    start_date: date
+
+
+def expected_summaries(rows: Iterable[Row]) -> list[Summary]:
+    """Return the summaries of the sessions of these rows, sorted (R28)."""
+    by_session: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.session_id is not None:
+            by_session.setdefault(row.session_id, []).append(row)
+    return sorted(_summary(session, events) for session, events in by_session.items())
+
+
+def _summary(session: str, events: Sequence[Row]) -> Summary:
+    actions = sorted((row.timestamp, row.event_id) for row in events if row.is_user_action)
+    arrivals = [row.first_updated_at for row in events]
+    (start, first), (end, last) = actions[0], actions[-1]
+    return Summary(
+        session, *(events[0].user_id, events[0].product_code), start, end, (end - start).total_seconds(),
+        len(actions), len(events), first, last, min(arrivals), max(arrivals), start.date(),
+    )  # fmt: skip
+
+
+class IdChange(NamedTuple):
+    """Rows that a commit moved from a session to another one, or to none, and what that means (R29)."""
+
+    old_session_id: str
+    new_session_id: str | None
+    kind: str
+    rows: int
+
+
+def expected_id_changes(before: Iterable[Row], after: Iterable[Row]) -> list[IdChange]:
+    """Return between which ids rows moved, sorted (R29)."""
+    old = {row[:4]: row.session_id for row in before}
+    new = {row[:4]: row.session_id for row in after}
+    moved: dict[tuple[str, str | None], int] = {}
+    for event, session in old.items():
+        if session is not None and session != new.get(event):
+            moved[session, new.get(event)] = moved.get((session, new.get(event)), 0) + 1
+    return sorted(
+        (IdChange(*pair, _kind(pair, moved, {*old.values()}, {*new.values()}), rows) for pair, rows in moved.items()),
+        key=str,
+    )
+
+
+def _kind(
+    pair: tuple[str, str | None],
+    moved: Iterable[tuple[str, str | None]],
+    before: Collection[str | None],
+    after: Collection[str | None],
+) -> str:
+    session, other = pair
+    if other is None:
+        return "ended"
+    if session in after or len([new for old, new in moved if old == session and new is not None]) > 1:
+        return "split"
+    if other in before or len([old for old, new in moved if new == other]) > 1:
+        return "joined"
+    return "renamed"
+
+
+def followed(session: str, version: int, changes: Iterable[tuple[int, IdChange]]) -> set[str]:
+    """Return the ids to which the rows of a session may have moved since a version, itself among them (R29).
+
+    Args:
+        session: its id.
+        version: the version of ods_sessions at which it had it.
+        changes: each with its version, in their order.
+    """
+    reached = {session}
+    for at, change in changes:
+        if at > version and change.old_session_id in reached and change.new_session_id is not None:
+            reached.add(change.new_session_id)
+    return reached
 
 
 def refusal(event_date: date, arrival: date, lateness_days: int) -> str | None:

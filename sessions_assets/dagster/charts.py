@@ -1,4 +1,4 @@
-"""The chart of a day: when its sessions began, and how late its events were.
+"""The charts of a day: when its sessions began, how long they were, and how late its events were.
 
 Drawn without a display, small, and readable on a light and on a dark page. Must not know where numbers come from.
 matplotlib is imported where a chart is drawn: only a run draws one, and the import would take a third of the time in
@@ -11,12 +11,16 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
+from sessions_assets.lake.sessions import DURATION_CLASSES
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Grey of middle brightness and two colours that stand out from white and from black alike.
 _INK, _SESSIONS, _EVENTS = "#808080", "#3b82f6", "#f59e0b"
 _HOURS = range(24)
+_SIZE = (7.2, 2.2)
 
 
 def picture_of_day(day: date, sessions_by_hour: Mapping[int, int], rows_by_days_late: Mapping[int, int]) -> str:
@@ -30,12 +34,33 @@ def picture_of_day(day: date, sessions_by_hour: Mapping[int, int], rows_by_days_
     from matplotlib.figure import Figure  # noqa: PLC0415 - see the charter
 
     days_late = range(min(rows_by_days_late, default=0), max(rows_by_days_late, default=0) + 1)
-    figure = Figure(figsize=(7.2, 2.2), layout="constrained")
+    figure = Figure(figsize=_SIZE, layout="constrained")
     by_hour, by_lateness = figure.subplots(1, 2, width_ratios=(3, 2))
     _bars(by_hour, f"Sessions begun on {day}, by hour (UTC)", _HOURS, sessions_by_hour, _SESSIONS)
     by_hour.set_xticks([*_HOURS[::3]])
     _bars(by_lateness, "Events of the batch, by days late", days_late, rows_by_days_late, _EVENTS)
     by_lateness.set_xticks([*days_late])
+    return _as_markdown(figure, day)
+
+
+def picture_of_durations(day: date, sessions_by_class: Mapping[int, int]) -> str:
+    """Return the chart of the durations of sessions, as a Markdown image that holds its own bytes.
+
+    Args:
+        day: on which the sessions began.
+        sessions_by_class: sessions by index of `DURATION_CLASSES`.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 - see the charter
+
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.subplots()
+    positions = range(len(DURATION_CLASSES))
+    _bars(axes, f"Sessions begun on {day}, by duration", positions, sessions_by_class, _SESSIONS)
+    axes.set_xticks([*positions], DURATION_CLASSES)
+    return _as_markdown(figure, day)
+
+
+def _as_markdown(figure: "Figure", day: date) -> str:
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=110, transparent=True)
     return f"![{day}](data:image/png;base64,{base64.b64encode(written.getvalue()).decode()})"

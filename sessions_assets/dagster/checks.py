@@ -17,14 +17,18 @@ from sessions_assets.dagster.metadata import rows_table
 from sessions_assets.dagster.resources import LakeResource, SessionRuleResource, SparkResource
 from sessions_assets.dagster.steps import step
 from sessions_assets.lake.lake import Lake, count_rows
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets.lake.ods import notes_by_day
+from sessions_assets.lake.sessions import LongSessions, long_sessions
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, SESSIONS
 from sessions_assets.pipeline.actions import count_actions
 from sessions_assets.pipeline.audit import (
     CONSERVATION,
     DRIFT,
+    DURATION,
     LATE_SHARE,
     NOT_EMPTY,
     QUARANTINE_RATE,
+    SETTLED_UNCHANGED,
     USER_ACTIONS,
     WINDOW,
     DayFinding,
@@ -34,22 +38,38 @@ from sessions_assets.pipeline.audit import (
     batch_findings,
     day_findings,
     drift_finding,
+    settled_finding,
+    summary_findings,
 )
 from sessions_assets.pipeline.inspections import Inspection, inspect, inspect_all
+from sessions_assets.pipeline.summary_inspections import (
+    SummaryInspection,
+    inspect_all_summaries,
+    inspect_summaries,
+)
 from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets.rule.summary_violations import SUMMARY_VIOLATIONS
 from sessions_assets.rule.violations import DUPLICATE, RECOMPUTED, VIOLATIONS
 from sessions_assets.settings import Settings
 
-BLOCKING = {CONSERVATION, DUPLICATE, RECOMPUTED}
+BLOCKING = {CONSERVATION, DUPLICATE, RECOMPUTED, *SUMMARY_VIOLATIONS}
 
 
 def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """Return the checks of both assets, for the days, the lateness and the shares of the settings."""
+    """Return the checks of the assets, for the days, the lateness and the limits of the settings."""
     days = arrival_days(settings)
     limits = Limits(
-        settings.quarantine_warn_share, settings.late_warn_share, settings.first_day, settings.lateness_days
+        settings.quarantine_warn_share,
+        settings.late_warn_share,
+        settings.first_day,
+        settings.lateness_days,
+        settings.duration_warn_hours,
     )
-    return [_checks_of_raw_events(days, limits), _checks_of_ods_sessions(days, limits)]
+    return [
+        _checks_of_raw_events(days, limits),
+        _checks_of_ods_sessions(days, limits),
+        _checks_of_sessions(days, limits),
+    ]
 
 
 def _checks_of_raw_events(days: dg.DailyPartitionsDefinition, limits: Limits) -> dg.AssetChecksDefinition:
@@ -90,6 +110,7 @@ def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, limits: Limits) 
         **VIOLATIONS,
         WINDOW: f"each day from {before} days before the day to the day itself was delivered",
         LATE_SHARE: f"at most {limits.late_share:.0%} of the accepted rows are dated before their batch",
+        SETTLED_UNCHANGED: "the run that applied the day left all settled sessions as they were",
     }
 
     @dg.multi_asset_check(
@@ -107,10 +128,44 @@ def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, limits: Limits) 
             opened = lake.open()
             entries = opened.ledger.entries()
             inspected = _inspected(pyspark.spark_session, opened, asked, session_rule.rule)
+            notes = notes_by_day(opened.snapshot(ODS_SESSIONS), entries)
         findings = [finding for day, rows in inspected for finding in day_findings(day, rows, entries, limits)]
+        findings += [settled_finding(day, notes.get(day)) for day, _ in inspected]
         yield from report(context, ODS_SESSIONS.name, [_evaluation(finding) for finding in findings])
 
     return checks_of_ods_sessions
+
+
+def _checks_of_sessions(days: dg.DailyPartitionsDefinition, limits: Limits) -> dg.AssetChecksDefinition:
+    assertions = {
+        **SUMMARY_VIOLATIONS,
+        DURATION: f"no session is longer than {limits.duration_hours} hours",
+    }
+
+    @dg.multi_asset_check(name="checks_of_sessions", specs=_specs(SESSIONS.name, assertions, days), can_subset=True)
+    def checks_of_sessions(
+        context: dg.AssetCheckExecutionContext, pyspark: SparkResource, lake: LakeResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        """Compare the summaries that the batches of the days touched with the version that they equal."""
+        asked = days_of_run(context, days)
+        with step(context.log):
+            opened = lake.open()
+            inspected = _inspected_summaries(pyspark.spark_session, opened, asked)
+            longest = long_sessions(opened.snapshot(SESSIONS), asked, limits.duration_hours)
+        findings = [
+            finding
+            for day, summaries in inspected.items()
+            for finding in summary_findings(day, summaries, longest.get(day, LongSessions()), limits)
+        ]
+        yield from report(context, SESSIONS.name, [_evaluation(finding) for finding in findings])
+
+    return checks_of_sessions
+
+
+def _inspected_summaries(
+    spark: SparkSession, lake: Lake, days: Sequence[date] | None
+) -> Mapping[date | None, SummaryInspection]:
+    return {None: inspect_all_summaries(spark, lake)} if days is None else inspect_summaries(spark, lake, days)
 
 
 def _specs(asset: str, assertions: Mapping[str, str], days: dg.DailyPartitionsDefinition) -> list[dg.AssetCheckSpec]:

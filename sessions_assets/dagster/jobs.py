@@ -14,6 +14,7 @@ from sessions_assets.dagster.internals import UnresolvedAssetJobDefinition
 from sessions_assets.dagster.metadata import changes_metadata, rows_table
 from sessions_assets.dagster.resources import LakeResource, LandingResource, SessionRuleResource, SparkResource
 from sessions_assets.dagster.steps import refusal, step
+from sessions_assets.lake.tables import SESSIONS
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.pipeline import maintain
 from sessions_assets.pipeline.apply import apply
@@ -22,6 +23,7 @@ from sessions_assets.pipeline.inspections import inspect_all
 from sessions_assets.pipeline.land import plan_land
 from sessions_assets.pipeline.preview import MOVE_COLUMNS, preview
 from sessions_assets.pipeline.rejudge import rejudge
+from sessions_assets.pipeline.summary_inspections import SummaryInspection, inspect_all_summaries
 from sessions_assets.rule.violations import ROW_COLUMNS
 from sessions_assets.settings import Settings
 
@@ -38,12 +40,17 @@ class ExpiryConfig(dg.Config):
 
 @dg.op(pool=RAW_POOL)
 def expire_raw_days(
-    context: dg.OpExecutionContext, config: ExpiryConfig, pyspark: SparkResource, lake: LakeResource
+    context: dg.OpExecutionContext,
+    config: ExpiryConfig,
+    pyspark: SparkResource,
+    lake: LakeResource,
+    session_rule: SessionRuleResource,
 ) -> None:
     """Delete the raw and quarantined rows of expired days, then the files that no version needs any more."""
     with step(context.log):
         opened = lake.open()
-        days = maintain.expire(pyspark.spark_session, opened, timedelta(days=config.retention_days))
+        retention = timedelta(days=config.retention_days)
+        days = maintain.expire(pyspark.spark_session, opened, retention, session_rule.calendar)
     context.add_output_metadata({"expired_days": len(days), "days": ", ".join(map(str, days)) or "none"})
 
 
@@ -65,7 +72,7 @@ def rebuild_all_sessions(
     """Recompute all sessions from the events of the table, under the rule of the settings, in one commit."""
     with step(context.log):
         opened = lake.open()
-        rebuilt = maintain.rebuild(pyspark.spark_session, opened, session_rule.rule)
+        rebuilt = maintain.rebuild(pyspark.spark_session, opened, session_rule.rule, session_rule.calendar)
     before = {f"before/{name}": number for name, number in dataclasses.asdict(rebuilt.before).items()}
     after = {f"after/{name}": number for name, number in dataclasses.asdict(rebuilt.after).items()}
     context.add_output_metadata({**before, **after, "delta_version": rebuilt.version})
@@ -115,7 +122,7 @@ def apply_judged_days(
         return
     with step(context.log):
         listed = [date.fromisoformat(day) for day in days]
-        run = apply(pyspark.spark_session, lake.open(), listed, session_rule.rule)
+        run = apply(pyspark.spark_session, lake.open(), listed, session_rule.rule, session_rule.calendar)
     context.add_output_metadata(changes_metadata(run, run.version))
 
 
@@ -123,17 +130,22 @@ def apply_judged_days(
 def judge_all_sessions(
     context: dg.OpExecutionContext, pyspark: SparkResource, lake: LakeResource, session_rule: SessionRuleResource
 ) -> None:
-    """Recompute all sessions from the events of the table, and compare each stored row."""
+    """Recompute all sessions from the events of the table, and compare each stored row, and all summaries."""
     with step(context.log):
         opened = lake.open()
         inspection = inspect_all(pyspark.spark_session, opened, session_rule.rule)
-    broken = {name: rows for name, rows in inspection.broken.items() if rows}
+        has_summaries = opened.find(SESSIONS) is not None
+        of_summaries = inspect_all_summaries(pyspark.spark_session, opened) if has_summaries else SummaryInspection()
+    broken = [f"{rows} rows {name}" for name, rows in inspection.broken.items() if rows]
+    broken += [f"{rows} sessions {name}" for name, rows in of_summaries.broken.items()]
     if broken:
-        raise refusal(
-            f"ods_sessions breaks the rule: {', '.join(f'{n} rows {name}' for name, n in broken.items())}",
-            {name: rows_table(rows, ROW_COLUMNS) for name, rows in inspection.examples.items()},
-        )
-    context.add_output_metadata({"rows_judged": inspection.rows_judged})
+        tables = {name: rows_table(rows, ROW_COLUMNS) for name, rows in inspection.examples.items()}
+        tables |= {name: rows_table(rows, ["session_id"]) for name, rows in of_summaries.examples.items()}
+        wrong = "ods_sessions" if inspection.broken else "sessions"
+        raise refusal(f"{wrong} breaks the rule: {', '.join(broken)}", tables)
+    context.add_output_metadata(
+        {"rows_judged": inspection.rows_judged, "sessions_judged": of_summaries.sessions_judged}
+    )
 
 
 @dg.op
@@ -225,7 +237,7 @@ def rejudge_days() -> None:
     apply_judged_days(judge_raw_days())
 
 
-@dg.job(description="Checks every row of ods_sessions against the rule, and fails if one breaks it.")
+@dg.job(description="Checks every row of ods_sessions and of sessions, and fails if one breaks the rule.")
 def check_sessions() -> None:
     """Run the one step."""
     judge_all_sessions()

@@ -5,15 +5,18 @@ from.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from sessions_assets.dagster.charts import picture_of_day
+from sessions_assets.dagster.charts import picture_of_day, picture_of_durations
+from sessions_assets.lake.sessions import DayOfSessions
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, Table
 from sessions_assets.pipeline.audit import SHOWN_ATTRIBUTES
-from sessions_assets.pipeline.results import AppliedDay, ChangeCounts, LandedDay
+from sessions_assets.pipeline.results import AppliedDay, ApplyResult, ChangeCounts, LandedDay
+from sessions_assets.pipeline.summarize import Summarized
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 
 PICTURED_DAYS = 31
@@ -112,6 +115,48 @@ def picture_metadata(
 def absent_metadata(names: Sequence[str]) -> dict[str, Any]:
     """Return the carried attributes that no batch of a run has."""
     return {"carried_without_values": ", ".join(names)} if names else {}
+
+
+def settled_metadata(run: ApplyResult, newest: date) -> dict[str, Any]:
+    """Return through which dates events are final after a run, and how far the newest day is ahead of that (R30)."""
+    through = {name: str(day) if day else "none" for name, day in asdict(run.final).items()}
+    settled = run.final.settled_through
+    lag = {"settled_lag_days": (newest - settled).days} if settled else {}
+    return {**through, **lag, "run/settled_sessions_changed": run.settled.sessions}
+
+
+def sessions_metadata(numbers: Mapping[date, DayOfSessions]) -> dict[date, dict[str, Any]]:
+    """Return the numbers of the sessions that began on each day; the newest days have a chart too."""
+    pictured = sorted(numbers)[-PICTURED_DAYS:]
+    return {
+        day: {
+            **{name: value for name, value in asdict(found).items() if name != "by_duration"},
+            "dagster/partition_row_count": found.sessions,
+            **(
+                {"picture": dg.MetadataValue.md(picture_of_durations(day, found.by_duration))}
+                if day in pictured
+                else {}
+            ),
+        }
+        for day, found in numbers.items()
+    }
+
+
+def summarized_metadata(run: Summarized) -> dict[str, Any]:
+    """Return what a run changed in sessions and session_changes, and which versions of the tables these are."""
+    moves = {
+        f"ids/{kind}{'' if days is None else f'_{days}_days_late'}": number
+        for (kind, days), number in sorted(run.moves.items(), key=str)
+    }
+    return {
+        **{f"run/summaries_{change}": rows for change, rows in run.rows.items()},
+        **moves,
+        "ids/settled": run.settled_moves,
+        "ids/known_since_version": run.since,
+        "computed_anew": run.rebuilt or "no",
+        "ods_version": run.ods_version,
+        "delta_version": run.version,
+    }
 
 
 def changes_metadata(counts: ChangeCounts, version: int | None) -> dict[str, Any]:

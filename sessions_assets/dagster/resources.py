@@ -4,7 +4,7 @@ They open what runs use. Must not know partitions, SQL or what a run does.
 """
 
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from sessions_assets.lake.lake import ROWS, Lake
+from sessions_assets.lake.settled import Calendar
 from sessions_assets.lake.spark import DRIVER_MEMORY, spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.rule.input_format import TEXT, UTC, InputFormat
@@ -124,6 +125,12 @@ class SessionRuleResource(ConfigurableResource[SessionRule]):
     user_actions: list[str] | None = Field(description="ids of user actions; null: every event is one")
     carried: list[str] = Field(default=[], description="names of attributes that ods_sessions has as columns")
     lateness_days: int = Field(description="lateness N: how many days after its date an event may arrive")
+    first_day: str = Field(description="the first arrival day")
+
+    @property
+    def calendar(self) -> Calendar:
+        """Return which batches are expected."""
+        return Calendar(date.fromisoformat(self.first_day), self.lateness_days)
 
     @property
     def rule(self) -> SessionRule:
@@ -166,5 +173,6 @@ def build_resources(settings: Settings) -> dict[str, ConfigurableResource[Any]]:
             user_actions=None if settings.user_actions is None else sorted(settings.user_actions),
             carried=list(settings.carry),
             lateness_days=settings.lateness_days,
+            first_day=settings.first_day.isoformat(),
         ),
     }

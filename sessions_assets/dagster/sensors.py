@@ -17,7 +17,7 @@ from sessions_assets.dagster.assets import arrival_days
 from sessions_assets.dagster.internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from sessions_assets.dagster.resources import LakeResource, LandingResource
 from sessions_assets.lake.ledger import Entry, closed_days
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, SESSIONS
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.pipeline.audit import not_applied
 from sessions_assets.settings import Settings
@@ -77,7 +77,7 @@ def spans(days: Iterable[date]) -> Iterator[list[date]]:
 
 
 def run_request(span: list[date], fingerprints: Fingerprints, ledger: Mapping[date, Entry]) -> dg.RunRequest:
-    """Return the request for one run of both assets over a span of days.
+    """Return the request for one run of the assets over a span of days.
 
     Dagster never starts a second run with the same run key. The same batches give the same key, unless something else
     has landed since: then an old batch that is put back is requested again.
@@ -98,7 +98,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
     @dg.sensor(
         name="new_batches",
-        target=dg.AssetSelection.assets(RAW_EVENTS.name, ODS_SESSIONS.name),
+        target=dg.AssetSelection.assets(RAW_EVENTS.name, ODS_SESSIONS.name, SESSIONS.name),
         minimum_interval_seconds=30,
     )
     def new_batches(

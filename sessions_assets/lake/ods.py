@@ -5,17 +5,19 @@ Source of the rules: R24 (columns of carried attributes), R31 (change feed).
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from math import ceil
+from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.lake.commits import id_of, is_ours, row_address
+from sessions_assets.lake.commits import id_of, is_ours, notes_of, row_address
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError, literals
+from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.spark import CHANGE_FEED, read
 from sessions_assets.lake.tables import ODS_SESSIONS, carried_meaning
 from sessions_assets.lake.writes import alter
@@ -67,6 +69,22 @@ def own_commits(snapshot: Snapshot) -> set[str]:
         if not is_ours(commit):
             break
     return ids
+
+
+def notes_by_day(snapshot: Snapshot, entries: Mapping[date, Entry]) -> dict[date | None, dict[str, Any]]:
+    """Return what the commit that applied a day notes of itself, for the days of the last commits.
+
+    None: the first of these commits that changed settled sessions.
+    """
+    notes = {id_of(commit): notes_of(commit) or {} for commit in snapshot.commits(_COMMITS_LOOKED_AT)}
+    found: dict[date | None, dict[str, Any]] = {}
+    for day, entry in entries.items():
+        by = notes.get((entry.applied_by or "").split(" ")[0])
+        if by is not None:
+            found[day] = by
+            if (by.get("settled_changed") or {}).get("sessions"):
+                found.setdefault(None, by)
+    return found
 
 
 def read_feed(spark: SparkSession, snapshot: Snapshot) -> DataFrame:

@@ -4,8 +4,8 @@ Must not know Dagster, the environment, or how a summary or a change of ids is c
 Source of the rules: R28 (the stamp), R29 (append-only, idempotent by version).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -14,11 +14,13 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake.commits import RowChanges, as_text, id_of, notes_of, row_address
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import ROWS, Lake
+from sessions_assets.lake.lake import ROWS, Lake, literals
 from sessions_assets.lake.spark import create, read
 from sessions_assets.lake.tables import SESSION_CHANGES, SESSIONS, Table
 from sessions_assets.lake.writes import commit_changes, replace_all
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
+
+_SHOWN = 5
 
 # So many of the last commits of a table are looked at for its stamp, and of ods_sessions for the one it names.
 _COMMITS_LOOKED_AT = 1000
@@ -176,6 +178,87 @@ def empty_changes(spark: SparkSession, lake: Lake, stamp: Stamp) -> None:
     """Begin session_changes with a version; rows of an earlier ods_sessions go, in one commit with the stamp."""
     table = _created(spark, lake, SESSION_CHANGES)
     replace_all(spark, table, read(spark, table).limit(0), {}, stamp.as_notes())
+
+
+@dataclass(frozen=True)
+class LongSessions:
+    """Sessions that are longer than a limit: how many, and ids and hours of the longest."""
+
+    number: int = 0
+    examples: tuple[tuple[str, float], ...] = ()
+
+
+def long_sessions(table: Snapshot, days: Collection[date] | None, hours: int) -> dict[date | None, LongSessions]:
+    """Return the sessions longer than some hours, by the last arrival day that touched them, without Spark.
+
+    Args:
+        table: sessions.
+        days: the arrival days; None: all of them, as one.
+        hours: the limit.
+    """
+    of_days = f"AND last_updated_at IN ({literals(days)})" if days else ""
+    text = f"""
+        SELECT last_updated_at, session_id, duration_seconds / 3600 FROM stored
+        WHERE duration_seconds > {hours * 3600} {of_days} ORDER BY duration_seconds DESC, session_id
+    """  # noqa: S608 - numbers and dates
+    found = table.query(text)
+    by_day: dict[date | None, list[tuple[str, float]]] = {}
+    for day, session_id, length in found:
+        by_day.setdefault(day if days else None, []).append((session_id, round(length, 2)))
+    return {day: LongSessions(len(those), tuple(those[:_SHOWN])) for day, those in by_day.items()}
+
+
+@dataclass(frozen=True)
+class DayOfSessions:
+    """The sessions that began on a date.
+
+    Attributes:
+        sessions: how many.
+        duration_median, duration_p95: of their durations, in seconds.
+        actions_median, actions_p95: of their numbers of user actions.
+        one_action_share: share of those with one action.
+        by_duration: numbers of sessions by index of `DURATION_CLASSES`.
+    """
+
+    sessions: int = 0
+    duration_median: float = 0.0
+    duration_p95: float = 0.0
+    actions_median: float = 0.0
+    actions_p95: float = 0.0
+    one_action_share: float = 0.0
+    by_duration: Mapping[int, int] = field(default_factory=dict)
+
+
+DURATION_CLASSES = ("0", "<10 s", "<1 min", "<5 min", "<15 min", "<30 min", "<1 h", "<4 h", "longer")
+"""The classes of durations; the first one is of sessions with one instant."""
+
+# Where those from the third on begin, in seconds.
+_CLASS_BEGINS = (10, 60, 300, 900, 1800, 3600, 14400)
+
+
+def days_of_sessions(table: Snapshot, dates: Collection[date]) -> dict[date, DayOfSessions]:
+    """Return the numbers of the sessions that began on these dates, without Spark."""
+    within = f"start_date IN ({literals(dates)})"
+    percentiles = ", ".join(
+        f"percentile_cont({share}) WITHIN GROUP (ORDER BY {column})"
+        for column in ("duration_seconds", "CAST(user_actions AS DOUBLE)")
+        for share in (0.5, 0.95)
+    )
+    numbers = table.query(
+        f"SELECT start_date, count(*), {percentiles}, avg(CASE WHEN user_actions = 1 THEN 1.0 ELSE 0.0 END) "  # noqa: S608
+        f"FROM stored WHERE {within} GROUP BY 1"
+    )
+    begun = ["duration_seconds > 0", *(f"duration_seconds >= {least}" for least in _CLASS_BEGINS)]
+    classes = " + ".join(f"CAST({condition} AS INT)" for condition in begun)
+    histogram: dict[date, dict[int, int]] = {}
+    text = f"SELECT start_date, {classes} AS class, count(*) FROM stored WHERE {within} GROUP BY 1, 2"  # noqa: S608
+    for day, class_, sessions in table.query(text):
+        histogram.setdefault(day, {})[class_] = sessions
+    found = {
+        day: DayOfSessions(sessions, *(round(number, 4) for number in others), histogram[day])  # type: ignore[call-arg]
+        for day, sessions, *others in numbers
+    }
+    return {day: found.get(day, DayOfSessions()) for day in dates}
 
 
 def _created(spark: SparkSession, lake: Lake, table: Table) -> Snapshot:

@@ -1,8 +1,8 @@
-"""Findings of a day: conservation, quarantine, actions, drift, window, lateness, violations; the state of its batch.
+"""Findings of a day: of its batch, its rows in ods_sessions and their summaries; the state of its batch.
 
 Arithmetic over values that were read before. Must not know Dagster, tables, paths, or how a row is judged.
 Source of the rules: R7 (ids as delivered), R8, R12, R13 (quarantine), R11 (the window), R20 (empty is not missing), R23
-(attributes).
+(attributes), R28 (summaries), R30 (settled).
 """
 
 from collections import Counter
@@ -13,13 +13,17 @@ from enum import Enum
 from typing import Any
 
 from sessions_assets.lake.ledger import Entry
+from sessions_assets.lake.sessions import LongSessions
 from sessions_assets.pipeline.actions import DayActions
 from sessions_assets.pipeline.inspections import Inspection
+from sessions_assets.pipeline.summary_inspections import SummaryInspection
+from sessions_assets.rule.summary_violations import SUMMARY_VIOLATIONS
 from sessions_assets.rule.violations import VIOLATIONS
 
 CONSERVATION, QUARANTINE_RATE, NOT_EMPTY = "conservation", "quarantine_rate", "batch_not_empty"
 USER_ACTIONS, DRIFT = "user_actions_found", "attributes_drift"
 WINDOW, LATE_SHARE = "window_complete", "late_share"
+SETTLED_UNCHANGED, DURATION = "settled_unchanged", "plausible_durations"
 
 SHOWN_ATTRIBUTES = 100
 """How many names of attributes are shown of a day."""
@@ -52,12 +56,13 @@ class DayFinding:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a day is compared with: greatest shares without a warning, the first day, the lateness N in days."""
+    """What a day is compared with: greatest shares and hours without a warning, first day, lateness N in days."""
 
     quarantine_share: float
     late_share: float
     first_day: date
     lateness_days: int
+    duration_hours: int
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,42 @@ def day_findings(
         )
     yield _window_finding(day, entries, limits)
     yield _lateness_finding(day, inspection, limits.late_share)
+
+
+def settled_finding(day: date | None, notes: Mapping[str, Any] | None) -> DayFinding:
+    """Return whether the commit that applied a day has left all settled sessions as they were (R30).
+
+    Args:
+        day: the arrival day; None: the whole table.
+        notes: what that commit notes of itself; None: none is known.
+    """
+    changed = (notes or {}).get("settled_changed") or {}
+    sessions = changed.get("sessions", 0)
+    dates = " to ".join(dict.fromkeys(changed.get("dates", ()))) or "none"
+    numbers = {"sessions": sessions, "dates": dates, "settled_before": (notes or {}).get("settled_before") or "none"}
+    examples = [{"session_id": session_id} for session_id in changed.get("examples", ())]
+    return DayFinding(SETTLED_UNCHANGED, day, not sessions, numbers, is_warning=True, examples=examples)
+
+
+def summary_findings(
+    day: date | None, inspection: SummaryInspection, longest: LongSessions, limits: Limits
+) -> Iterator[DayFinding]:
+    """Yield the findings of the summaries that a day touched, or of all: violations, durations.
+
+    Args:
+        day: the arrival day; None: the whole table.
+        inspection: the outcome of judging them.
+        longest: those that are longer than the limit.
+        limits: what they are compared with.
+    """
+    for check in SUMMARY_VIOLATIONS:
+        numbers = {"sessions": inspection.broken.get(check, 0), "sessions_judged": inspection.sessions_judged}
+        yield DayFinding(
+            check, day, check not in inspection.broken, numbers, examples=inspection.examples.get(check, ())
+        )
+    examples = [{"session_id": session_id, "hours": hours} for session_id, hours in longest.examples]
+    numbers = {"sessions": longest.number, "limit_hours": limits.duration_hours}
+    yield DayFinding(DURATION, day, not longest.number, numbers, is_warning=True, examples=examples)
 
 
 def _window_finding(day: date | None, entries: Mapping[date, Entry], limits: Limits) -> DayFinding:

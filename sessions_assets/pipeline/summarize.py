@@ -9,6 +9,7 @@ the two it is ahead, and its part is left out.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -20,7 +21,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake import ods, sessions
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import Lake
+from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.lake.sessions import History, Stamp, SummaryChanges, stamp_of
 from sessions_assets.lake.settled import end_of
 from sessions_assets.lake.spark import read, shuffle_partitions_for
@@ -79,6 +80,19 @@ class _Start:
     table: Snapshot | None
     changes: Stamp | None
     reason: str
+
+
+def applied_days(lake: Lake, days: Sequence[date]) -> list[date]:
+    """Return those of these days that ods_sessions has applied.
+
+    Raises:
+        LakeError: it has applied none of them.
+    """
+    entries = lake.ledger.entries(days)
+    applied = [day for day, entry in entries.items() if entry.applied_at]
+    if not applied:
+        raise LakeError(f"ods_sessions has not applied {', '.join(map(str, days))}: materialize ods_sessions first")
+    return applied
 
 
 @dataclass(frozen=True)
