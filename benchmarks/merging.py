@@ -22,7 +22,7 @@ from benchmarks.lakes import days_of, land_and_apply, session
 from benchmarks.meters import Measured
 from benchmarks.processes import Run, median_wall, run, run_in_turn
 from benchmarks.rivals import measured_lake
-from sessions_assets.lake import ods
+from sessions_assets.lake import writes
 from sessions_assets.lake.commits import Committed
 from sessions_assets.lake.lake import MERGE, ROWS
 from sessions_assets.lake.tables import ODS_SESSIONS
@@ -38,7 +38,7 @@ class MeasuredCommit:
     found: Measured
 
     def __init__(self, lake: Lake) -> None:
-        self._lake, self._commit = lake, ods.commit_changes
+        self._lake, self._commit = lake, writes.commit_changes
 
     def __call__(self, *arguments: Any) -> Committed:  # noqa: ANN401 - passed on
         """Commit and measure."""
@@ -82,7 +82,7 @@ def _measured(way: str, folder: Path) -> Measured:
     lake = Lake(session(), str(target), commit=ROWS if way == _OWN else MERGE)
     table = f"delta.`{lake.path(ODS_SESSIONS)}`"
     lake.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableDeletionVectors' = '{way != _COPIES}')")
-    commit = ods.commit_changes = MeasuredCommit(lake)  # type: ignore[assignment]
+    commit = writes.commit_changes = MeasuredCommit(lake)  # type: ignore[assignment]
     for day in days_of(folder)[-2:]:
         land_and_apply(lake, folder, [day])
     return commit.found

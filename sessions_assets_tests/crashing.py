@@ -3,8 +3,8 @@
 Usage: python -m sessions_assets_tests.crashing FOLDER COMMAND MOMENT
 
 COMMAND is a name of `COMMANDS`. MOMENT is `before CALL [N]` or `after CALL [N]`, the N-th call of a method such as
-`Ledger.begin` or of a function such as `ods.commit_changes`, or `inside TABLE`: a new file of the table is there, and
-no commit knows it yet.
+`Ledger.begin` or of a function such as `writes.commit_changes`, or `inside TABLE`: a new file of the table is there,
+and no commit knows it yet.
 """
 
 import functools
@@ -17,13 +17,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from sessions_assets.lake import ods, raw
+from sessions_assets.lake import ods, raw, sessions, writes
 from sessions_assets.lake.ledger import Ledger
 from sessions_assets.lake.spark import spark_session
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import maintain
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
+from sessions_assets.pipeline.summarize import summarize
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.lakes import Lake
@@ -50,6 +51,7 @@ def land_and_apply(folder: Path, lake: Lake) -> None:
 COMMANDS: dict[str, Callable[[Path, Lake], object]] = {
     "run": land_and_apply,
     "new day": land_and_apply_a_new_day,
+    "summarize": lambda _, lake: summarize(lake.spark, lake, RULE),
     "expire": lambda _, lake: maintain.expire(lake.spark, lake, RETENTION),
     "compact": lambda _, lake: maintain.compact(lake.spark, lake, -1),
     "rebuild": lambda _, lake: maintain.rebuild(lake.spark, lake, OTHER_RULE),
@@ -64,7 +66,7 @@ def die() -> None:
 def die_at_call(when: str, call: str, number: int) -> None:
     """Die before or after the n-th call of a method or function."""
     owner_name, name = call.split(".")
-    owner = {"Ledger": Ledger, "raw": raw, "ods": ods, "maintain": maintain}[owner_name]
+    owner = {"Ledger": Ledger, "raw": raw, "ods": ods, "writes": writes, "sessions": sessions}[owner_name]
     method = getattr(owner, name)
     calls = 0
 

@@ -31,7 +31,9 @@ from sessions_assets.rule.violations import DUPLICATE, VIOLATIONS
 
 DAY = date(2025, 3, 10)
 NOON = datetime(2025, 3, 10, 12, tzinfo=UTC)
-LIMITS = Limits(quarantine_share=0.05, late_share=0.2, first_day=DAY - timedelta(days=30), lateness_days=5)
+LIMITS = Limits(
+    quarantine_share=0.05, late_share=0.2, first_day=DAY - timedelta(days=30), lateness_days=5, duration_hours=24
+)
 LANDED = Entry(DAY, "2025-03-10.csv", "mark", 100, 95, 5, NOON)
 APPLIED = replace(LANDED, applied_at=NOON)
 LOOKALIKES = "event ids differ from user actions by white space alone, so are none: "

@@ -19,10 +19,11 @@ from sessions_assets.lake.commits import (
     WrongChangesError,
     commit_merge,
     commit_rows,
+    notes_of,
     row_address,
 )
 from sessions_assets.lake.lake import MERGE, ROWS
-from sessions_assets.lake.ods import own_commits
+from sessions_assets.lake.ods import columns_of, own_commits
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.rule.events import IDENTITY_COLUMNS
@@ -111,7 +112,7 @@ def changes_of(lake: Lake, step: Step, version: int) -> RowChanges:
     dates = [found.pdate for those in step for found in those]
     # Written as one file of each date.
     changed = rows.join(stored, [*IDENTITY_COLUMNS], "left").coalesce(1)
-    columns = ods.columns_of(changed, ())
+    columns = columns_of(changed, ())
     return RowChanges(changed, *step.counts, min(dates), max(dates), columns, IDENTITY_COLUMNS, "pdate")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake import ods
+from sessions_assets.lake import writes
 from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.spark import spark_session
 from sessions_assets.landing.batches import Landing
@@ -40,7 +40,7 @@ _FOR_TINY_DATA = {
 ROUNDS = 2
 PARTS = (0, 1)
 # The call that writes ods_sessions, once a run, with everything computed.
-OWNER, COMMIT = ods, "commit_changes"
+OWNER, COMMIT = writes, "commit_changes"
 
 
 def batches() -> dict[int, list[Event]]:

@@ -47,9 +47,9 @@ MOMENTS_OF_A_RUN = (
     "after raw.replace_days 2",
     "before Ledger.record",
     "after Ledger.record",
-    "before ods.commit_changes",
+    "before writes.commit_changes",
     "inside ods_sessions",
-    "after ods.commit_changes",
+    "after writes.commit_changes",
     "after Ledger.record_applied",
 )
 MOMENTS_OF_A_NEW_DAY = ("before raw.append_rows", "after raw.append_rows")
@@ -145,13 +145,13 @@ def test_a_killed_expiry_is_only_repeated(moment: str, start: Path, spark: Spark
 
 
 @pytest.mark.parametrize("command", ["compact", "rebuild"])
-@pytest.mark.parametrize("moment", ["inside ods_sessions", "after ods.{}"])
+@pytest.mark.parametrize("moment", ["inside ods_sessions", "after {}"])
 def test_a_killed_rewrite_is_only_repeated(
     command: str, moment: str, start: Path, spark: SparkSession, tmp_path: Path
 ) -> None:
     """Readers see all of the old rows or all of the new ones; a rebuild cut off leaves the old rule in force."""
     shutil.copytree(start, tmp_path, dirs_exist_ok=True)
-    call = {"compact": "compact", "rebuild": "replace_all"}[command]
+    call = {"compact": "ods.compact", "rebuild": "writes.replace_all"}[command]
     lake = Lake(spark, str(tmp_path / "lake"))
     version, properties = lake.version(ODS_SESSIONS), lake.properties(ODS_SESSIONS)
     result = table(BEFORE, OTHER_RULE if command == "rebuild" else RULE)

@@ -9,22 +9,25 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from statistics import median
 
 import dagster as dg
 import pytest
 from deltalake import DeltaTable, QueryBuilder
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.landing.batches import Landing
 from sessions_assets.landing.readers import read_rows
 from sessions_assets.rule import events
 from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
 from sessions_assets_tests.demonstration import Demo
+from sessions_assets_tests.lakes import naive_rows
 from sessions_assets_tests.pages import PROJECT, Page, dagster_commands, plain, variables_read
 from sessions_assets_tests.processes import python
-from sessions_assets_tests.reference import Event, Row, expected_table
+from sessions_assets_tests.reference import Event, Row, Summary, expected_summaries, expected_table
 from sessions_assets_tests.sample_batches import Row as Delivered
 from sessions_assets_tests.sample_batches import deliveries, instant
 from sessions_assets_tests.stack import FOR_TINY_DATA
@@ -110,7 +113,7 @@ def first_command(demo_run: Demo, tmp_path_factory: pytest.TempPathFactory) -> D
     return copied
 
 
-@pytest.mark.parametrize("asset", ["raw_events", "ods_sessions"])
+@pytest.mark.parametrize("asset", ["raw_events", "ods_sessions", "sessions"])
 def test_the_listed_numbers_are_those_of_the_run(first_command: Demo, asset: str) -> None:
     """The names of the metadata that the command left in Dagster's records: no more; less those of other runs alone.
 
@@ -192,7 +195,55 @@ def test_the_values_of_refused_rows_are_those_of_the_sample(run_example: Callabl
 
 
 def test_the_attributes_example_prints_the_table_below_it(run_example: Callable[[str], str]) -> None:
-    assert run_example(TABLES.code("python")[3]).strip() == TABLES.code("text")[1].strip()
+    assert run_example(TABLES.code("python")[-1]).strip() == TABLES.code("text")[1].strip()
+
+
+@pytest.fixture(scope="module")
+def summaries(demo_run: Demo) -> list[Summary]:
+    """Compute the sessions of the demo from the rows of its ods_sessions."""
+    table = DeltaTable(str(demo_run.folder / "lake" / "ods_sessions"))
+    rows = naive_rows(Snapshot("", table), f"SELECT {', '.join(Row._fields)} FROM stored")  # noqa: S608
+    return expected_summaries(map(Row._make, rows))
+
+
+@pytest.mark.parametrize("number", [3, 4], ids=["Polars", "DuckDB"])
+def test_sessions_of_a_day_are_counted(
+    summaries: list[Summary], run_example: Callable[[str], str], number: int
+) -> None:
+    of_day = [row.duration_seconds for row in summaries if row.start_date == LATE_DAY]
+    found = [re.findall(r"[\d.]+", line) for line in run_example(TABLES.code("python")[number]).splitlines()]
+    assert [str(len(of_day)), str(median(of_day))] in found
+
+
+def test_settled_sessions_are_counted(summaries: list[Summary], run_example: Callable[[str], str]) -> None:
+    """All days to the 23rd are applied, so the 18th is settled."""
+    end = datetime(2025, 3, 19)  # noqa: DTZ001 - naive times mean UTC
+    settled = [row for row in summaries if row.session_end + TIMEOUT < end]
+    assert cells(run_example(TABLES.code("python")[5]))[-1] == ["2025-03-18", str(len(settled))]
+
+
+def test_a_stored_id_is_mapped_to_that_of_today(run_example: Callable[[str], str]) -> None:
+    """The second of two sessions that the late action of the demo joined."""
+    printed = run_example(TABLES.code("python")[6])
+    assert re.findall(r"1#I#[-\d]+ [:\d]+", printed) == ["1#I#2025-03-15 10:08:00", "1#I#2025-03-15 10:00:00"]
+
+
+def test_a_consumer_keeps_a_copy(summaries: list[Summary], run_example: Callable[[str], str]) -> None:
+    assert run_example(TABLES.code("python")[7]).strip() == f"({len(summaries)},)"
+
+
+def test_spark_reads_the_feed(demo_run: Demo, spark: SparkSession) -> None:
+    """What Spark says of a version is what delta-rs says of it."""
+    address = str(demo_run.folder / "lake" / "sessions")
+    found: dict[str, object] = {"spark": spark}
+    # The working directory of the JVM is another one.
+    exec(TABLES.code("python")[8].replace("lake/sessions", address), found)  # noqa: S102 - the page's own text
+    feed = found["feed"]
+    assert isinstance(feed, DataFrame)
+    read = DeltaTable(address).load_cdf(starting_version=2, ending_version=2).read_all()
+    assert {row["_change_type"]: row["count"] for row in feed.groupBy("_change_type").count().collect()} == Counter(
+        read.column("_change_type").to_pylist()
+    )
 
 
 def test_listed_examples_are_refused_or_accepted_as_the_page_says(spark: SparkSession, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from sessions_assets.lake import ods
+from sessions_assets.lake import writes
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.ledger import ClosedDayError
@@ -189,13 +189,13 @@ def test_a_run_that_read_before_a_rebuild_writes_nothing(
     run(lake, landing, {0: [event("a", "10:00")]})
     write_batches(landing, {day(1): [event("b", "10:04")]})
     land(lake.spark, lake, Landing(str(landing)), [day(1)], LATENESS_DAYS)
-    commit = ods.commit_changes
+    commit = writes.commit_changes
 
     def rebuild_first(*arguments: object) -> object:
         maintain.rebuild(lake.spark, lake, SessionRule(timeout=timedelta(seconds=60)))
         return commit(*arguments)
 
-    monkeypatch.setattr(ods, "commit_changes", rebuild_first)
+    monkeypatch.setattr(writes, "commit_changes", rebuild_first)
     with pytest.raises(LakeError, match=r"another run has written .*ods_sessions since version 1"):
         apply(lake.spark, lake, [day(1)], RULE)
     assert [row.event_id for row in stored_rows(lake)] == ["a"]

@@ -11,8 +11,8 @@ from datetime import UTC, date, timedelta
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake.ods import replace_all
 from sessions_assets.lake.tables import ODS_SESSIONS
+from sessions_assets.lake.writes import replace_all
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.inspections import Inspection, inspect, inspect_all
@@ -21,7 +21,7 @@ from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.reference import Event, Row, session_id
-from sessions_assets_tests.tables import at, day, event, stored_rows, without_values, write_batches
+from sessions_assets_tests.tables import at, day, event, stored_rows, write_batches
 
 RULE = SessionRule()
 # a, x and b are one session, y is in none, c is a session of its own.
@@ -130,8 +130,8 @@ def replace_rows(lake: Lake, rows: Iterable[Row]) -> None:
         for row in rows
     ]
     schema = lake.read(ODS_SESSIONS).schema
-    frame = without_values(lake.spark.createDataFrame(aware, schema))
-    replace_all(lake.spark, lake.snapshot(ODS_SESSIONS), frame, (), {})
+    frame = lake.spark.createDataFrame(aware, schema)
+    replace_all(lake.spark, lake.snapshot(ODS_SESSIONS), frame, {}, {})
 
 
 @pytest.fixture(scope="module")

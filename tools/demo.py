@@ -21,7 +21,7 @@ from sessions_assets.dagster.resources import build_resources
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.spark import read
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_QUARANTINE
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_QUARANTINE, SESSION_CHANGES
 from sessions_assets.settings import FIRST_SAMPLE_DAY, Settings
 
 LAST_DAY = date(2025, 3, 23)
@@ -53,8 +53,8 @@ def quiet(log: Path) -> Iterator[None]:
 
 
 def materialize(definitions: dg.Definitions, first: date, last: date) -> list[dg.AssetMaterialization]:
-    """Materialize both assets for a range of days, as one run."""
-    print(f"\nmaterializing raw_events and ods_sessions for {first} ... {last}", end=" ", flush=True)
+    """Materialize the assets for a range of days, as one run."""
+    print(f"\nmaterializing raw_events, ods_sessions and sessions for {first} ... {last}", end=" ", flush=True)
     started = time.monotonic()
     result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=dg.DagsterInstance.get(),
@@ -118,6 +118,12 @@ def show_totals(ods_sessions: DataFrame, raw_quarantine: DataFrame) -> None:
     print("raw_quarantine:", ", ".join(f"{row['count']} {row['reason']}" for row in refused))
 
 
+def show_changes_of_ids(session_changes: DataFrame) -> None:
+    """Print what became of session ids."""
+    kinds = session_changes.groupBy("kind").count().orderBy("kind").collect()
+    print("session_changes:", ", ".join(f"{row['count']} {row['kind']}" for row in kinds))
+
+
 def main() -> None:
     """Run the demo."""
     settings = Settings()
@@ -137,6 +143,7 @@ def main() -> None:
         ods_sessions = read(spark, lake.snapshot(ODS_SESSIONS))
         show_user(ods_sessions, "after an action of 10:04:30 arrived three days late")
         show_totals(ods_sessions, read(spark, lake.snapshot(RAW_QUARANTINE)))
+        show_changes_of_ids(read(spark, lake.snapshot(SESSION_CHANGES)))
     print(f"\ntables: {settings.lake}/   log of Dagster and Spark: {os.path.relpath(log)}")
     print("`make ui` shows both runs in the browser, at http://127.0.0.1:3000")
 

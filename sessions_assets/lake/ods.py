@@ -14,13 +14,13 @@ from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
+from sessions_assets.lake import writes
 from sessions_assets.lake.commits import id_of, is_ours, notes_of, row_address
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError, literals
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.spark import CHANGE_FEED, read
 from sessions_assets.lake.tables import ODS_SESSIONS, carried_meaning
-from sessions_assets.lake.writes import alter
 from sessions_assets.rule.carried import as_columns, of_stored
 from sessions_assets.rule.events import KEY_COLUMNS
 from sessions_assets.rule.session_rule import SESSION_COLUMNS
@@ -126,7 +126,7 @@ def prepare(spark: SparkSession, lake: Lake, snapshot: Snapshot, names: Sequence
         return snapshot
     columns = snapshot.columns()
     missing = {name: carried_meaning(name) for name in names if name not in columns}
-    return lake.snapshot(ODS_SESSIONS, alter(spark, snapshot, missing, differing))
+    return lake.snapshot(ODS_SESSIONS, writes.alter(spark, snapshot, missing, differing))
 
 
 def carried_property(names: Sequence[str]) -> dict[str, str]:

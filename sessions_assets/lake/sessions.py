@@ -12,12 +12,12 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
+from sessions_assets.lake import writes
 from sessions_assets.lake.commits import RowChanges, as_text, id_of, notes_of, row_address
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import ROWS, Lake, literals
 from sessions_assets.lake.spark import create, read
 from sessions_assets.lake.tables import SESSION_CHANGES, SESSIONS, Table
-from sessions_assets.lake.writes import commit_changes, replace_all
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 
 _SHOWN = 5
@@ -139,7 +139,7 @@ def commit_summaries(
         "start_date",
     )
     way = lake.commit if changes.number else ROWS
-    made = commit_changes(spark, table, changes, way, stamp.as_notes())
+    made = writes.commit_changes(spark, table, changes, way, stamp.as_notes())
     return lake.snapshot(SESSIONS, made.version)
 
 
@@ -162,7 +162,7 @@ def replace_summaries(spark: SparkSession, lake: Lake, rows: DataFrame, stamp: S
         LakeError: another run has written since.
     """
     table = _created(spark, lake, SESSIONS)
-    return lake.snapshot(SESSIONS, replace_all(spark, table, rows, {}, stamp.as_notes()).version)
+    return lake.snapshot(SESSIONS, writes.replace_all(spark, table, rows, {}, stamp.as_notes()).version)
 
 
 def append_changes(lake: Lake, rows: DataFrame, ods: Snapshot, stamp: Stamp) -> None:
@@ -177,7 +177,7 @@ def append_changes(lake: Lake, rows: DataFrame, ods: Snapshot, stamp: Stamp) -> 
 def empty_changes(spark: SparkSession, lake: Lake, stamp: Stamp) -> None:
     """Begin session_changes with a version; rows of an earlier ods_sessions go, in one commit with the stamp."""
     table = _created(spark, lake, SESSION_CHANGES)
-    replace_all(spark, table, read(spark, table).limit(0), {}, stamp.as_notes())
+    writes.replace_all(spark, table, read(spark, table).limit(0), {}, stamp.as_notes())
 
 
 @dataclass(frozen=True)

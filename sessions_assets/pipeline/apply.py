@@ -15,7 +15,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake import ods, raw
+from sessions_assets.lake import ods, raw, writes
 from sessions_assets.lake.commits import Committed, RowChanges
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError, count_rows, measure
@@ -23,7 +23,6 @@ from sessions_assets.lake.ledger import Entry, open_among
 from sessions_assets.lake.settled import ANY_DAY, Calendar, settled, told
 from sessions_assets.lake.spark import create
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
-from sessions_assets.lake.writes import commit_changes
 from sessions_assets.pipeline.code_version import code_version
 from sessions_assets.pipeline.compute import ApplyPlan, Batch, Changes, compute
 from sessions_assets.pipeline.progress import LOGGER, phase
@@ -179,7 +178,7 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
         )
         with phase("commit") as note:
             sessions = ods.prepare(spark, lake, sessions, carried)
-            made = commit_changes(spark, sessions, changed, lake.commit, _notes(plan, changes))
+            made = writes.commit_changes(spark, sessions, changed, lake.commit, _notes(plan, changes))
             note(f"event dates {changed.first} to {changed.last}, version {made.version}")
     else:
         made = Committed(sessions.version, ods.commit_id(sessions) if plan.entries else None)

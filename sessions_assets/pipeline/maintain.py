@@ -11,14 +11,13 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
-from sessions_assets.lake import ods, raw
+from sessions_assets.lake import ods, raw, writes
 from sessions_assets.lake.commits import as_stored
 from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import closed_days
 from sessions_assets.lake.settled import ANY_DAY, Calendar, settled, told
 from sessions_assets.lake.spark import read, vacuum
 from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
-from sessions_assets.lake.writes import replace_all
 from sessions_assets.rule.carried import CARRIED, VALUE_COLUMNS
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
@@ -111,7 +110,7 @@ def rebuild(spark: SparkSession, lake: Lake, rule: SessionRule, calendar: Calend
     rows = all_sessions(events, rule)
     rows = as_stored(rows, ods.columns_of(rows, rule.carried))
     notes = {**asdict(settled(entries, calendar)), "settled_before": told(entries)}
-    version = replace_all(spark, snapshot, rows, rule.as_properties(), notes).version
+    version = writes.replace_all(spark, snapshot, rows, rule.as_properties(), notes).version
     after = lake.snapshot(ODS_SESSIONS, version)
     return Rebuilt(_totals(stored), _totals(read(spark, after)), version)
 
