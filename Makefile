@@ -58,7 +58,7 @@ test-long: setup-dev ## more histories, crashes, mutations: half an hour
 
 test-mutations: setup-dev ## of these mutations, costs, a few histories: ten minutes
 	$(BIN)/python -m pytest -m long $(if $(SEED),--seed=$(SEED)) --histories=$(or $(HISTORIES),300) \
-		$(addprefix sessions_assets_tests/test_,mutations.py costs.py histories.py histories_plain.py carried.py)
+		$(addprefix sessions_assets_tests/test_,mutations.py costs.py histories.py histories_plain.py carried.py session_histories.py)
 
 test-stack: setup-dev jars-s3 tools ## through real servers and a real browser: half an hour
 	$(BIN)/python -m pytest -m stack $(if $(SCREENSHOTS),--screenshots=$(SCREENSHOTS))

@@ -18,12 +18,15 @@ from pyspark.sql import SparkSession
 from sessions_assets.lake import commits
 from sessions_assets.landing import json_files, parquet_files
 from sessions_assets.pipeline import compute
-from sessions_assets.rule import carried, changes, events, sessions
+from sessions_assets.rule import carried, changes, events, id_changes, sessions
+from sessions_assets.rule import summaries as summary
+from sessions_assets.rule.summary_violations import VALUES_DIFFER
 from sessions_assets.rule.violations import BLANK, DATE, DUPLICATE, GAP, ID, MISSING, NATIVE, START, VALUES
 from sessions_assets_tests.noticing import (
     asset_checks,
     cases_of_deliveries,
     cases_of_the_rule,
+    derived,
     histories,
     long_session,
     longer_timeout,
@@ -223,6 +226,37 @@ MUTATIONS_SEEN_BY_CHECKS = {
     ),
 }  # fmt: skip
 
+MUTATIONS_OF_SUMMARIES = {
+    "summary: the last action is the first": Mutation(
+        summary, "summaries", "F.max(action)", "F.min(action)", derived, VALUES_DIFFER
+    ),
+    "summary: all events are actions": Mutation(
+        summary, "summaries", 'F.count_if("is_user_action")', 'F.count("*")', derived, VALUES_DIFFER
+    ),
+    "summary: the last arrival day comes first": Mutation(
+        summary, "summaries", 'F.min("first_updated_at")', 'F.max("first_updated_at")', derived, VALUES_DIFFER
+    ),
+    "summary: sessions of one action are none": Mutation(
+        summary, "summaries", 'F.col("session_id").isNotNull()',
+        'F.col("session_id").isNotNull() & (F.col("event_id") != "x")', derived, VALUES_DIFFER,
+    ),
+    "ids: what is left of a session is not seen": Mutation(
+        id_changes, "_kind", 'F.coalesce("is_left", F.lit(False)) | ', "", derived
+    ),
+    "ids: a session that was there is not seen": Mutation(
+        id_changes, "_kind", 'F.coalesce("was_there", F.lit(False)) | ', "", derived
+    ),
+    "ids: two sessions that become a new one are renamed": Mutation(
+        id_changes, "_kind", " | (old_ids > 1)", "", derived
+    ),
+    "ids: what leaves all sessions is not told": Mutation(
+        id_changes, "moved_rows", '.eqNullSafe(F.col("new_session_id"))', '.__eq__(F.col("new_session_id"))', derived
+    ),
+    "ids: settled without the timeout": Mutation(
+        id_changes, "_was_settled", " + rule.microseconds()", "", derived
+    ),
+}  # fmt: skip
+
 MUTATIONS_OF_READERS = {
     "JSON: what follows the object of a line is ignored": Mutation(
         json_files, "_is_broken", 'F.col("row").isNull() | ~is_one', 'F.col("row").isNull()',
@@ -242,7 +276,13 @@ MUTATIONS_OF_READERS = {
     ),
 }  # fmt: skip
 
-MUTATIONS = MUTATIONS_OF_READERS | MUTATIONS_OF_SESSIONS | MUTATIONS_OF_CHANGES | MUTATIONS_SEEN_BY_CHECKS
+MUTATIONS = (
+    MUTATIONS_OF_READERS
+    | MUTATIONS_OF_SESSIONS
+    | MUTATIONS_OF_CHANGES
+    | MUTATIONS_OF_SUMMARIES
+    | MUTATIONS_SEEN_BY_CHECKS
+)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Each function runs the real code, as it is at that time, and returns what comes 
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from random import Random
 
@@ -14,14 +14,18 @@ from pyspark.sql import functions as F  # noqa: N812
 from sessions_assets.lake.raw import as_events
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.inspections import inspect_all
+from sessions_assets.rule.id_changes import id_changes, moved_rows
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.sessions import all_sessions
+from sessions_assets.rule.summaries import compared, summaries
+from sessions_assets.rule.summary_violations import SUMMARY_VIOLATIONS, summary_violations
 from sessions_assets.rule.violations import VIOLATIONS, violations_of_all
-from sessions_assets_tests import incremental_cases, test_incremental, test_rule
+from sessions_assets_tests import incremental_cases, test_incremental, test_rule, test_sessions
 from sessions_assets_tests.deployment import Deployment
 from sessions_assets_tests.fuzzing import odd_file
 from sessions_assets_tests.fuzzing_laws import broken_laws
 from sessions_assets_tests.lakes import Lake
+from sessions_assets_tests.reference import IdChange, Summary, expected_id_changes, expected_summaries
 from sessions_assets_tests.tables import day, event, frame, session_rows, stored_rows, write_batches
 from sessions_assets_tests.test_histories import Comparison, in_halves, play
 
@@ -101,6 +105,49 @@ def violated(spark: SparkSession, folder: Path) -> list[str]:
     judged = violations_of_all(stored, batch, [day(2)], rule)
     found = judged.agg(*[F.count_if(name).alias(name) for name in VIOLATIONS]).collect()[0]
     return [name for name in VIOLATIONS if found[name]]
+
+
+def derived(spark: SparkSession, folder: Path) -> list[str]:
+    """Return what is wrong in summaries and changes of ids of the cases of moves, each case as another user.
+
+    A name of a check is among them if the summaries violate it.
+    """
+    del folder
+    cases = test_sessions.MOVES.items()
+    first = [(row._replace(user_id=user), day(0)) for user, moves in cases for row in moves.first]
+    second = [
+        (row._replace(user_id=user), day(number))
+        for user, moves in cases
+        for number, events in ({0: moves.first} | moves.second).items()
+        for row in events
+    ]
+    before, after = (all_sessions(frame(spark, rows), SessionRule()).localCheckpoint() for rows in (first, second))
+    told = summaries(after).localCheckpoint()
+    wrong = [] if _summaries(told) == expected_summaries(session_rows(after)) else ["summaries"]
+    address = F.lit(None).cast("string").alias("row_address")
+    states = compared(summaries(before).select("*", address), told)
+    settled_end = datetime.combine(day(0), time(10, 9), UTC)
+    changes = id_changes(moved_rows(before, after), states, settled_end, SessionRule()).collect()
+    found = sorted((IdChange(*row[:4]) for row in changes), key=str)
+    wrong += [] if found == expected_id_changes(session_rows(before), session_rows(after)) else ["changes of ids"]
+    # Their last action is at 10:00 or 10:02: with the timeout before the end.
+    settled = {
+        (row["old_session_id"].split("#")[0], row["old_session_id"][-8:]) for row in changes if row["was_settled"]
+    }
+    one_action = {
+        ("late actions before two sessions join both", "10:00:00"),
+        ("removed first action of two at its instant keeps the id", "10:00:00"),
+    }
+    wrong += [] if settled == one_action else ["settled"]
+    judged = summary_violations(told, after.where(F.col("session_id").isNotNull()))
+    broken = judged.agg(*[F.count_if(name).alias(name) for name in SUMMARY_VIOLATIONS]).collect()[0]
+    return wrong + [name for name in SUMMARY_VIOLATIONS if broken[name]]
+
+
+def _summaries(rows: DataFrame) -> list[Summary]:
+    """Collect summaries, sorted; naive times mean UTC."""
+    times = {name: F.col(name).cast("timestamp_ntz") for name in ("session_start", "session_end")}
+    return sorted(Summary(*row) for row in rows.withColumns(times).collect())
 
 
 def _with_attributes(rows: DataFrame, rule: SessionRule) -> DataFrame:

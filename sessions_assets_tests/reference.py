@@ -236,6 +236,31 @@ def followed(session: str, version: int, changes: Iterable[tuple[int, IdChange]]
     return reached
 
 
+def lost_ids(versions: Mapping[int, Iterable[Row]], changes: Sequence[tuple[int, IdChange]]) -> list[str]:
+    """Return the ids of any version that do not lead to those that hold their rows at the last one (R29).
+
+    A row that was in no session in between has ended there.
+
+    Args:
+        versions: the rows of ods_sessions at consecutive versions.
+        changes: what changed ids, each with its version, in their order.
+    """
+    lost: list[str] = []
+    # What a row is in today, if it was in a session ever since.
+    today: dict[tuple[object, ...], str] = {}
+    for version in sorted(versions, reverse=True):
+        rows = [row for row in versions[version] if row.session_id is not None]
+        if version == max(versions):
+            today = {row[:4]: str(row.session_id) for row in rows}
+        today = {row[:4]: today[row[:4]] for row in rows if row[:4] in today}
+        held: dict[str, set[str]] = {}
+        for row in rows:
+            if row[:4] in today:
+                held.setdefault(str(row.session_id), set()).add(today[row[:4]])
+        lost += [session for session, ids in held.items() if not ids <= followed(session, version, changes)]
+    return lost
+
+
 def refusal(event_date: date, arrival: date, lateness_days: int) -> str | None:
     """Return the reason why a batch may not hold an event of this date, or None if it may (R11, R12, R13)."""
     if event_date < arrival - timedelta(days=lateness_days):

@@ -12,6 +12,7 @@ from sessions_assets_tests.noticing import (
     asset_checks,
     cases_of_deliveries,
     cases_of_the_rule,
+    derived,
     histories,
     long_session,
     longer_timeout,
@@ -51,6 +52,7 @@ def test_a_broken_algorithm_is_noticed(
     [
         cases_of_the_rule,
         cases_of_deliveries,
+        derived,
         histories,
         long_session,
         longer_timeout,
