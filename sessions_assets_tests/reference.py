@@ -199,10 +199,9 @@ def expected_id_changes(before: Iterable[Row], after: Iterable[Row]) -> list[IdC
     for event, session in old.items():
         if session is not None and session != new.get(event):
             moved[session, new.get(event)] = moved.get((session, new.get(event)), 0) + 1
-    return sorted(
-        (IdChange(*pair, _kind(pair, moved, {*old.values()}, {*new.values()}), rows) for pair, rows in moved.items()),
-        key=str,
-    )
+    there_before, there_after = {*old.values()}, {*new.values()}
+    kinds = {pair: _kind(pair, moved, there_before, there_after) for pair in moved}
+    return sorted((IdChange(*pair, kinds[pair], rows) for pair, rows in moved.items()), key=str)
 
 
 def _kind(

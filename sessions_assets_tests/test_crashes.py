@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, SESSION_CHANGES, SESSIONS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
@@ -21,7 +21,15 @@ from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.crashing import COMMANDS, DAYS, OTHER_RULE, RULE
 from sessions_assets_tests.histories import LATENESS_DAYS
 from sessions_assets_tests.lakes import Lake
-from sessions_assets_tests.reference import Event, Row, expected_table
+from sessions_assets_tests.reference import (
+    Event,
+    IdChange,
+    Row,
+    Summary,
+    expected_id_changes,
+    expected_summaries,
+    expected_table,
+)
 from sessions_assets_tests.tables import day, event, stored_rows, write_batches
 
 pytestmark = pytest.mark.long
@@ -142,6 +150,26 @@ def test_a_killed_expiry_is_only_repeated(moment: str, start: Path, spark: Spark
 
     assert lake.count_rows(RAW_EVENTS, [day(0), day(1), day(2)]) == {day(0): 0, day(1): 4, day(2): 3}
     assert (stored_rows(lake), lake.version(ODS_SESSIONS)) == (table(AFTER), version)
+
+
+@pytest.mark.parametrize("moment", ["after sessions.append_changes", "inside sessions", "after writes.commit_changes"])
+def test_a_killed_summary_is_only_repeated(moment: str, start: Path, spark: SparkSession, tmp_path: Path) -> None:
+    """Of a commit that removes, splits and joins: no change of ids is told twice, and none is lost (R28, R29)."""
+    shutil.copytree(start, tmp_path, dirs_exist_ok=True)
+    lake = Lake(spark, str(tmp_path / "lake"))
+    COMMANDS["summarize"](tmp_path, lake)
+    before = stored_rows(lake)
+    COMMANDS["run"](tmp_path, lake)
+
+    crash(tmp_path, "summarize", moment)
+
+    COMMANDS["summarize"](tmp_path, lake)
+    rows = lake.rows(SESSIONS, ", ".join(Summary._fields))
+    assert sorted(Summary(*row) for row in rows) == expected_summaries(stored_rows(lake))
+    told = lake.rows(SESSION_CHANGES, "old_session_id, new_session_id, kind, rows")
+    expected = expected_id_changes(before, stored_rows(lake))
+    assert expected
+    assert sorted((IdChange(*row) for row in told), key=str) == expected
 
 
 @pytest.mark.parametrize("command", ["compact", "rebuild"])

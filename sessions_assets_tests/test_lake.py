@@ -16,13 +16,13 @@ from pyspark.sql import DataFrame, SparkSession
 from sessions_assets.lake.commits import create_table
 from sessions_assets.lake.lake import LakeError
 from sessions_assets.lake.spark import schema_of, shuffle_partitions_for
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, Table
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, SESSIONS, Table
 from sessions_assets_tests.lakes import Lake
 from sessions_assets_tests.meeting import wait_for, waiting
 from sessions_assets_tests.tables import day, event, frame
 
 
-@pytest.mark.parametrize("table", [RAW_EVENTS, RAW_QUARANTINE, ODS_SESSIONS], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [RAW_EVENTS, RAW_QUARANTINE, ODS_SESSIONS, SESSIONS], ids=lambda table: table.name)
 def test_a_table_is_made_as_its_columns_say(table: Table, lake: Lake) -> None:
     lake.create(table, {"sessions.some": "thing"})
     schema = json.loads(DeltaLake(lake.path(table)).schema().to_json())
@@ -33,8 +33,10 @@ def test_a_table_is_made_as_its_columns_say(table: Table, lake: Lake) -> None:
     assert types == [column.sql_type.lower().replace(" ", "") for column in table.columns]
     detail = DeltaTable.forPath(lake.spark, lake.path(table)).detail().first()
     assert detail["partitionColumns"] == [table.partition]
-    has_vectors = {RAW_EVENTS: "false", RAW_QUARANTINE: "false", ODS_SESSIONS: "true"}[table]
-    assert detail["properties"] == {"delta.enableDeletionVectors": has_vectors, "sessions.some": "thing"}
+    by_rows = {"delta.enableDeletionVectors": "true", "delta.enableChangeDataFeed": "true"}
+    by_days = {"delta.enableDeletionVectors": "false"}
+    of_table = by_rows if table in {ODS_SESSIONS, SESSIONS} else by_days
+    assert detail["properties"] == {**of_table, "sessions.some": "thing"}
 
 
 def test_a_table_that_is_there_stays_as_it_is(lake: Lake) -> None:
