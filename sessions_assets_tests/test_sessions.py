@@ -315,6 +315,21 @@ def _dies(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_compaction_of_both_tables_is_followed(pending: Case) -> None:
+    """The old dates of sessions get one file, and the table still says what it equals."""
+    pending.deliver(event("a", "12:00"), number=3)
+    pending.summarize()
+    assert pending.lake.snapshot(SESSIONS).files_by_day("start_date")[day(0)].number == 2
+    assert day(0) in maintain.compact(pending.lake.spark, pending.lake, 0)
+    assert pending.lake.snapshot(SESSIONS).files_by_day("start_date")[day(0)].number == 1
+    stamp = sessions.stamp_of(pending.lake.snapshot(SESSIONS))
+    assert stamp is not None
+    assert stamp.version == 4
+    assert pending.summarize().rows == {"inserted": 0, "changed": 0, "removed": 0}
+    pending.check()
+    assert pending.changes() == JOINED
+
+
 def test_a_feed_that_is_gone_is_said(pending: Case) -> None:
     """VACUUM has deleted files of the versions between: all is computed anew, and ids are followed from there on."""
     maintain.rebuild(pending.lake.spark, pending.lake, RULE)

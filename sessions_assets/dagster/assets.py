@@ -33,10 +33,10 @@ from sessions_assets.pipeline.land import land
 from sessions_assets.pipeline.summarize import applied_days, summarize
 from sessions_assets.settings import Settings
 
-# Whatever writes ods_sessions runs in this pool, limited to one run: the second of two writers would be refused.
+# Whatever writes ods_sessions or sessions runs in this pool, limited to one run: the second of two writers would be
+# refused.
 SESSIONS_POOL = "ods_sessions"
 RAW_POOL = "raw_events"
-SUMMARIES_POOL = "sessions"
 
 # A worker or a store that was lost during a run may be back; every step is idempotent. A refusal is not retried.
 _AFTER_A_LOSS = dg.RetryPolicy(max_retries=1, delay=15)
@@ -153,7 +153,7 @@ def _sessions(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         deps=[ODS_SESSIONS.name],
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        pool=SUMMARIES_POOL,
+        pool=SESSIONS_POOL,
         retry_policy=_AFTER_A_LOSS,
         group_name="sessions",
         kinds={"pyspark", "deltalake"},

@@ -45,6 +45,10 @@ class Snapshot:
         """The id of the table: another one has another, even at the same address."""
         return str(self._table.metadata().id)
 
+    def count_stored(self) -> int:
+        """Return how many rows the files have, those that deletion vectors mark included."""
+        return sum(self._table.get_add_actions(flatten=True).column("num_records").to_pylist())
+
     def missing_files(self) -> list[str]:
         """Return the files of this version that are not there."""
         return list(self._table.repair(dry_run=True)["files_removed"])

@@ -149,22 +149,28 @@ def check_columns(snapshot: Snapshot, names: Sequence[str]) -> None:
             raise LakeError(f"{snapshot.address} has column {name} of type {kind}: a carried attribute needs string")
 
 
-def compact(spark: SparkSession, snapshot: Snapshot, before: date) -> list[date]:
-    """Rewrite the event dates before this one that have many files or deletion vectors, sorted by key.
+def compact(spark: SparkSession, snapshot: Snapshot, before: date, partition: str = "pdate") -> list[date]:
+    """Rewrite the dates before this one that have many files or deletion vectors, sorted by key.
 
     The rows stay what they are. A date that was rewritten, and did not change since, is left alone.
+
+    Args:
+        spark: a session with Delta's extension.
+        snapshot: of ods_sessions, or of sessions.
+        before: the first date that stays as it is.
+        partition: the column by which the table is partitioned.
 
     Returns:
         The dates that were rewritten.
     """
     dates = sorted(
         day
-        for day, files in snapshot.files_by_day("pdate").items()
+        for day, files in snapshot.files_by_day(partition).items()
         if day < before and (files.with_vectors or files.number > ceil(files.size / _LARGEST_FILE))
     )
     if dates:
         table = DeltaTable.forPath(spark, snapshot.address)
-        table.optimize().where(f"pdate IN ({literals(dates)})").executeZOrderBy(*KEY_COLUMNS)
+        table.optimize().where(f"{partition} IN ({literals(dates)})").executeZOrderBy(*KEY_COLUMNS)
     return dates
 
 

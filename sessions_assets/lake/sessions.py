@@ -15,15 +15,15 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.lake import writes
 from sessions_assets.lake.commits import RowChanges, as_text, id_of, notes_of, row_address
 from sessions_assets.lake.delta_table import Snapshot
-from sessions_assets.lake.lake import ROWS, Lake, literals
+from sessions_assets.lake.lake import ROWS, Lake, LakeError, literals
 from sessions_assets.lake.spark import create, read
 from sessions_assets.lake.tables import SESSION_CHANGES, SESSIONS, Table
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 
 _SHOWN = 5
 
-# So many of the last commits of a table are looked at for its stamp, and of ods_sessions for the one it names.
-_COMMITS_LOOKED_AT = 1000
+# So many of the last commits of a table are looked at for its stamp: mostly it is in the last one.
+_COMMITS_LOOKED_AT = (1, 10, 100)
 
 
 @dataclass(frozen=True)
@@ -40,35 +40,48 @@ class Stamp:
 
 
 class History:
-    """The last commits of ods_sessions, up to a snapshot of it."""
+    """The commits of ods_sessions up to a snapshot of it, read as far back as they are asked for."""
 
     def __init__(self, ods: Snapshot) -> None:
-        self._commits = {int(commit["version"]): commit for commit in ods.commits(_COMMITS_LOOKED_AT)}
+        self._ods = ods
+        self._commits: dict[int, dict[str, Any]] = {}
+
+    def _find(self, version: int) -> dict[str, Any] | None:
+        if version not in self._commits and 0 <= version <= self._ods.version:
+            found = self._ods.commits(self._ods.version - version + 1)
+            self._commits = {int(commit["version"]): commit for commit in found}
+        return self._commits.get(version)
+
+    def _commit(self, version: int) -> dict[str, Any]:
+        commit = self._find(version)
+        if commit is None:
+            raise LakeError(f"the log of {self._ods.address} no longer has version {version}")
+        return commit
 
     def stamp(self, version: int, since: int) -> Stamp:
         """Return the stamp of a table that equals a version."""
-        return Stamp(version, id_of(self._commits[version]), since)
+        return Stamp(version, id_of(self._commit(version)), since)
 
     def has(self, stamp: Stamp) -> bool:
         """Return whether a stamp is of this table: another one may have been at its address."""
-        commit = self._commits.get(stamp.version)
+        commit = self._find(stamp.version)
         return commit is not None and id_of(commit) == stamp.commit
 
     def notes(self, version: int) -> dict[str, Any]:
         """Return what the commit of a version notes of itself; nothing if another program made it."""
-        return notes_of(self._commits[version]) or {}
+        return notes_of(self._commit(version)) or {}
 
     def time(self, version: int) -> datetime:
         """Return the time of the commit of a version."""
-        return datetime.fromtimestamp(self._commits[version]["timestamp"] / 1000, UTC)
+        return datetime.fromtimestamp(self._commit(version)["timestamp"] / 1000, UTC)
 
     def rows(self, version: int) -> int:
         """Return how many rows the commit of a version wrote; 0 if it does not say so."""
-        return int(self._commits[version].get("operationMetrics", {}).get("numOutputRows", 0))
+        return int(self._commit(version).get("operationMetrics", {}).get("numOutputRows", 0))
 
     def changes_rows(self, version: int) -> bool:
         """Return whether the commit of a version may have changed rows."""
-        return self._commits[version]["operation"] not in _NO_ROWS
+        return self._commit(version)["operation"] not in _NO_ROWS
 
 
 _NO_ROWS = {"OPTIMIZE", "SET TBLPROPERTIES", "ADD COLUMNS", "CREATE TABLE", "VACUUM START", "VACUUM END"}
@@ -76,12 +89,13 @@ _NO_ROWS = {"OPTIMIZE", "SET TBLPROPERTIES", "ADD COLUMNS", "CREATE TABLE", "VAC
 
 def stamp_of(table: Snapshot) -> Stamp | None:
     """Return the stamp of a table; None: another program has written its rows since, or it has none yet."""
-    for commit in table.commits(_COMMITS_LOOKED_AT):
-        notes = notes_of(commit) or {}
-        if "ods_version" in notes:
-            return Stamp(notes["ods_version"], notes["ods_commit"], notes["ods_since"])
-        if commit["operation"] not in _NO_ROWS:
-            return None
+    for number in _COMMITS_LOOKED_AT:
+        for commit in table.commits(number):
+            notes = notes_of(commit) or {}
+            if "ods_version" in notes:
+                return Stamp(notes["ods_version"], notes["ods_commit"], notes["ods_since"])
+            if commit["operation"] not in _NO_ROWS:
+                return None
     return None
 
 

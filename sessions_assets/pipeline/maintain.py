@@ -17,7 +17,7 @@ from sessions_assets.lake.lake import Lake
 from sessions_assets.lake.ledger import closed_days
 from sessions_assets.lake.settled import ANY_DAY, Calendar, settled, told
 from sessions_assets.lake.spark import read, vacuum
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, SESSIONS
 from sessions_assets.rule.carried import CARRIED, VALUE_COLUMNS
 from sessions_assets.rule.events import ARRIVAL_DAY, IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
@@ -75,17 +75,22 @@ def expire(
 def compact(spark: SparkSession, lake: Lake, lateness_days: int) -> list[date]:
     """Rewrite the event dates that no later batch may hold, sorted by key, without deletion vectors.
 
-    The table holds the same rows before and after. A date that has not changed since is left alone.
+    So are the start dates of sessions. The tables hold the same rows before and after. A date that has not changed
+    since is left alone.
 
     Returns:
-        The dates that were rewritten.
+        The dates of ods_sessions that were rewritten.
     """
     applied = [day for day, entry in lake.ledger.entries().items() if entry.applied_at]
-    sessions = lake.find(ODS_SESSIONS)
-    if not applied or sessions is None:
+    events, summaries = lake.find(ODS_SESSIONS), lake.find(SESSIONS)
+    if not applied or events is None:
         return []
-    dates = ods.compact(spark, sessions, max(applied) - timedelta(days=lateness_days))
-    vacuum(spark, sessions)
+    before = max(applied) - timedelta(days=lateness_days)
+    dates = ods.compact(spark, events, before)
+    vacuum(spark, events)
+    if summaries:
+        ods.compact(spark, summaries, before, "start_date")
+        vacuum(spark, summaries)
     return dates
 
 

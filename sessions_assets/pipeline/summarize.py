@@ -189,9 +189,10 @@ def _changes_from(job: _Job, start: _Start) -> Stamp:
 def _rebuilt(job: _Job, stamp: Stamp, reason: str) -> Snapshot:
     """Compute all summaries of a version."""
     LOGGER.info("sessions is computed from all rows of version %d of ods_sessions: %s", stamp.version, reason)
-    written = job.history.rows(stamp.version)
-    with phase("summarize all"), shuffle_partitions_for(job.spark, written, is_planned_once=False):
-        rows = summaries(read(job.spark, job.lake.snapshot(ODS_SESSIONS, stamp.version)))
+    ods_of_version = job.lake.snapshot(ODS_SESSIONS, stamp.version)
+    stored = ods_of_version.count_stored()
+    with phase("summarize all"), shuffle_partitions_for(job.spark, stored, is_planned_once=True):
+        rows = summaries(read(job.spark, ods_of_version))
         return sessions.replace_summaries(job.spark, job.lake, rows, stamp)
 
 
