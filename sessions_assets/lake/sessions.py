@@ -111,7 +111,7 @@ def rows_of(spark: SparkSession, table: Snapshot, touched: DataFrame, first: dat
     """
     rows = read(spark, table).where(F.col("start_date").between(F.lit(first), F.lit(last)))
     addressed = rows.select("*", row_address(rows))
-    return addressed.join(touched.select("session_id"), "session_id", "left_semi")
+    return addressed.join(touched, "session_id", "left_semi")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from sessions_assets.rule.summaries import compared, summaries
 # As one block of bytes for each task, as in compute.py.
 _IN_BYTES = StorageLevel.MEMORY_AND_DISK
 
-# The rows of a commit that were stored before go to every executor while they are this few.
+# The rows of a commit that were stored before, and the ids of its sessions, go to every executor while they are so few.
 _BROADCAST_ROWS = 1_000_000
 
 _OF_FEED = (*IDENTITY_COLUMNS, "session_id", "session_start", "_change_type")
@@ -191,9 +191,11 @@ def _rebuilt(job: _Job, stamp: Stamp, reason: str) -> Snapshot:
     LOGGER.info("sessions is computed from all rows of version %d of ods_sessions: %s", stamp.version, reason)
     ods_of_version = job.lake.snapshot(ODS_SESSIONS, stamp.version)
     stored = ods_of_version.count_stored()
-    with phase("summarize all"), shuffle_partitions_for(job.spark, stored, is_planned_once=True):
+    with phase("summarize all") as note, shuffle_partitions_for(job.spark, stored, is_planned_once=True):
         rows = summaries(read(job.spark, ods_of_version))
-        return sessions.replace_summaries(job.spark, job.lake, rows, stamp)
+        table = sessions.replace_summaries(job.spark, job.lake, rows, stamp)
+        note(f"{table.count_stored()} sessions")
+    return table
 
 
 def _follow(job: _Job, stamp: Stamp, table: Snapshot, done: Summarized, *, is_told: bool) -> Snapshot:
@@ -212,9 +214,12 @@ def _follow(job: _Job, stamp: Stamp, table: Snapshot, done: Summarized, *, is_to
         ).collect()[0]
         if not touched_sessions:
             return _restamp(job, stamp, table, is_told=is_told)
-        before = sessions.rows_of(job.spark, table, touched, first.date(), last.date())
+        # Spark knows no size of what was checkpointed, and would sort all rows of the dates.
+        ids = touched.select("session_id")
+        ids = F.broadcast(ids) if touched_sessions < _BROADCAST_ROWS else ids
+        before = sessions.rows_of(job.spark, table, ids, first.date(), last.date())
         of_dates = read(job.spark, commit).where(F.col("session_start").between(F.lit(first), F.lit(last)))
-        after = summaries(of_dates.join(touched.select("session_id"), "session_id", "left_semi"))
+        after = summaries(of_dates.join(ids, "session_id", "left_semi"))
         states = compared(before, after).localCheckpoint(storageLevel=_IN_BYTES)
         if not is_told:
             _tell(job, stamp, _id_changes(job, stamp, feed, states, stored_rows), done)
