@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from sessions_assets.lake import commits
 from sessions_assets.landing import json_files, parquet_files
 from sessions_assets.pipeline import compute
-from sessions_assets.rule import carried, changes, events, id_changes, sessions
+from sessions_assets.rule import carried, changes, events, id_changes, sessions, settled_sessions
 from sessions_assets.rule import summaries as summary
 from sessions_assets.rule.summary_violations import VALUES_DIFFER
 from sessions_assets.rule.violations import BLANK, DATE, DUPLICATE, GAP, ID, MISSING, NATIVE, START, VALUES
@@ -253,7 +253,7 @@ MUTATIONS_OF_SUMMARIES = {
         id_changes, "moved_rows", '.eqNullSafe(F.col("new_session_id"))', '.__eq__(F.col("new_session_id"))', derived
     ),
     "ids: settled without the timeout": Mutation(
-        id_changes, "_was_settled", " + rule.microseconds()", "", derived
+        settled_sessions, "is_settled", " + rule.microseconds()", "", derived
     ),
 }  # fmt: skip
 

@@ -209,7 +209,7 @@ def _of_user(user: str, change: IdChange) -> IdChange:
 
 
 def test_summaries_that_change_are_stored(moved: Case) -> None:
-    """In both ways to commit; the rows that changed are told by the feeds of both tables."""
+    """In both ways to commit; all changes of ids are those of the second run."""
     moved.check()
     assert {version for version, _ in moved.changes()} == {moved.lake.version(ODS_SESSIONS)}
 

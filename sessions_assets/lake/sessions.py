@@ -181,8 +181,7 @@ def replace_summaries(spark: SparkSession, lake: Lake, rows: DataFrame, stamp: S
 
 def append_changes(lake: Lake, rows: DataFrame, ods: Snapshot, stamp: Stamp) -> None:
     """Append the changes of ids of one version, in one commit with the stamp, unless that version is there (R29)."""
-    columns = [F.col(c.name).alias(c.name, metadata={"comment": c.meaning}) for c in SESSION_CHANGES.columns]
-    writer = rows.select(*columns).write.format("delta").mode("append")
+    writer = rows.select(*[column.name for column in SESSION_CHANGES.columns]).write.format("delta").mode("append")
     # Delta leaves out a commit whose number this table, fed by that one, has had.
     writer = writer.option("txnAppId", f"session_changes of {ods.table_id}").option("txnVersion", stamp.version)
     writer.option("userMetadata", as_text(stamp.as_notes())).save(lake.path(SESSION_CHANGES))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from delta.tables import DeltaTable
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DataType, StructType
 
@@ -160,6 +161,14 @@ def shuffle_partitions_for(spark: SparkSession, rows: int, *, is_planned_once: b
     finally:
         for name, value in usual.items():
             spark.conf.set(name, value or "")
+
+
+def computed_once(rows: DataFrame) -> DataFrame:
+    """Compute rows now, and keep them as one block of bytes for each task.
+
+    A million rows as objects would keep the garbage collector busy.
+    """
+    return rows.localCheckpoint(storageLevel=StorageLevel.MEMORY_AND_DISK)
 
 
 def read(spark: SparkSession, snapshot: Snapshot) -> DataFrame:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
@@ -18,7 +17,7 @@ from sessions_assets.lake.lake import Measured, measure
 from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.raw import as_events
 from sessions_assets.lake.settled import NOT_SETTLED, Settled, end_of
-from sessions_assets.lake.spark import read, shuffle_partitions_for
+from sessions_assets.lake.spark import computed_once, read, shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS
 from sessions_assets.pipeline.progress import phase
 from sessions_assets.pipeline.results import AppliedDay, ChangeCounts, SettledChanges
@@ -33,9 +32,6 @@ SHOWN_SESSIONS = 20
 
 # The keys of a batch go to every executor while they are this few (about 100 bytes each); beyond, Spark decides.
 _BROADCAST_KEYS = 1_000_000
-
-# As one block of bytes for each task: a million rows as objects would keep the garbage collector busy.
-_IN_BYTES = StorageLevel.MEMORY_AND_DISK
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ def compute(spark: SparkSession, plan: ApplyPlan, batch: Batch) -> Changes:
     # Rows that a day delivered again has lost are looked for in all raw days: there adaptive execution helps.
     with phase("compute") as note, shuffle_partitions_for(spark, pending_rows, is_planned_once=not stored):
         # Computed once: it is counted, written, and read for what it replaces.
-        changed = _changed_rows(spark, plan, batch, stored).localCheckpoint(storageLevel=_IN_BYTES)
+        changed = computed_once(_changed_rows(spark, plan, batch, stored))
         groups = _change_groups(changed)
         outcomes = session_outcomes(changed).collect()[0].asDict() if groups else {}
         settled = _settled_changes(spark, plan, changed, groups)
@@ -136,7 +132,7 @@ def _settled_changes(spark: SparkSession, plan: ApplyPlan, changed: DataFrame, g
         return SettledChanges()
     earliest = changed.agg(F.min(F.to_date(F.least("timestamp", "session_start", "stored_session_start"))))
     stored = ods.rows_in_reach(spark, plan.ods, earliest.collect()[0][0], ())
-    found = settled_sessions(changed, stored, end_of(plan.settled_through), plan.rule).localCheckpoint()
+    found = computed_once(settled_sessions(changed, stored, end_of(plan.settled_through), plan.rule))
     day = F.to_date("session_end")
     number, *dates = found.agg(F.count("*"), F.min(day), F.max(day)).collect()[0]
     examples = found.orderBy("session_id").limit(SHOWN_SESSIONS).collect()

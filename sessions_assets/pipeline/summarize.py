@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from py4j.protocol import Py4JError
-from pyspark import StorageLevel
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
@@ -24,7 +23,7 @@ from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError
 from sessions_assets.lake.sessions import History, Stamp, SummaryChanges, stamp_of
 from sessions_assets.lake.settled import end_of
-from sessions_assets.lake.spark import read, shuffle_partitions_for
+from sessions_assets.lake.spark import computed_once, read, shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS, SESSION_CHANGES, SESSIONS
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
@@ -32,9 +31,6 @@ from sessions_assets.rule.events import IDENTITY_COLUMNS
 from sessions_assets.rule.id_changes import id_changes, moved_rows
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets.rule.summaries import compared, summaries
-
-# As one block of bytes for each task, as in compute.py.
-_IN_BYTES = StorageLevel.MEMORY_AND_DISK
 
 # The rows of a commit that were stored before, and the ids of its sessions, go to every executor while they are so few.
 _BROADCAST_ROWS = 1_000_000
@@ -207,7 +203,7 @@ def _follow(job: _Job, stamp: Stamp, table: Snapshot, done: Summarized, *, is_to
     ):
         commit = job.lake.snapshot(ODS_SESSIONS, stamp.version)
         # Once: it is put together from many files.
-        feed = ods.read_feed(job.spark, commit).select(*_OF_FEED).localCheckpoint(storageLevel=_IN_BYTES)
+        feed = computed_once(ods.read_feed(job.spark, commit).select(*_OF_FEED))
         touched = _touched(feed)
         touched_sessions, stored_rows, first, last = touched.agg(
             F.count("*"), F.sum("stored_rows"), F.min("session_start"), F.max("session_start")
@@ -220,7 +216,7 @@ def _follow(job: _Job, stamp: Stamp, table: Snapshot, done: Summarized, *, is_to
         before = sessions.rows_of(job.spark, table, ids, first.date(), last.date())
         of_dates = read(job.spark, commit).where(F.col("session_start").between(F.lit(first), F.lit(last)))
         after = summaries(of_dates.join(ids, "session_id", "left_semi"))
-        states = compared(before, after).localCheckpoint(storageLevel=_IN_BYTES)
+        states = computed_once(compared(before, after))
         if not is_told:
             _tell(job, stamp, _id_changes(job, stamp, feed, states, stored_rows), done)
         counts = _counts(states)
@@ -240,9 +236,9 @@ def _touched(feed: DataFrame) -> DataFrame:
     """Return the sessions with a row that changed, as it was or as it is, and how many were stored before."""
     sessions_of_rows = feed.where(F.col("session_id").isNotNull()).groupBy("session_id")
     is_old = F.col("_change_type").isin(*_OLD)
-    return sessions_of_rows.agg(
-        F.min("session_start").alias("session_start"), F.count_if(is_old).alias("stored_rows")
-    ).localCheckpoint(storageLevel=_IN_BYTES)
+    return computed_once(
+        sessions_of_rows.agg(F.min("session_start").alias("session_start"), F.count_if(is_old).alias("stored_rows"))
+    )
 
 
 def _id_changes(job: _Job, stamp: Stamp, feed: DataFrame, states: DataFrame, stored_rows: int) -> DataFrame:
@@ -258,7 +254,7 @@ def _id_changes(job: _Job, stamp: Stamp, feed: DataFrame, states: DataFrame, sto
 
 def _tell(job: _Job, stamp: Stamp, changes: DataFrame, done: Summarized) -> None:
     """Append the changes of ids of a commit, and count them."""
-    changes = changes.localCheckpoint(storageLevel=_IN_BYTES)
+    changes = computed_once(changes)
     noted = {"ods_version": F.lit(stamp.version).cast("bigint"), "changed_at": F.lit(job.history.time(stamp.version))}
     sessions.append_changes(job.lake, changes.withColumns(noted), job.newest, stamp)
     for row in changes.groupBy("kind", "days_late", "was_settled").count().collect():

@@ -11,9 +11,9 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.rule.events import IDENTITY_COLUMNS
 from sessions_assets.rule.session_rule import SessionRule
+from sessions_assets.rule.settled_sessions import is_settled
 
 RENAMED, JOINED, SPLIT, ENDED = "renamed", "joined", "split", "ended"
-KINDS = (RENAMED, JOINED, SPLIT, ENDED)
 """What becomes of the rows of a session: see `id_changes`."""
 
 
@@ -87,5 +87,4 @@ def _kind() -> Column:
 def _was_settled(settled_end: datetime | None, rule: SessionRule) -> Column:
     if settled_end is None:
         return F.lit(False)
-    ends = F.unix_micros("end_before") + rule.microseconds() < F.unix_micros(F.lit(settled_end))
-    return F.coalesce(ends, F.lit(False))
+    return F.coalesce(is_settled("end_before", settled_end, rule), F.lit(False))

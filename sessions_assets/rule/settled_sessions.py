@@ -6,7 +6,7 @@ Source of the rules: R27 (timeout by product), R30.
 
 from datetime import datetime
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.rule.changes import DELETE
@@ -37,8 +37,13 @@ def settled_sessions(changed: DataFrame, stored: DataFrame, end: datetime, rule:
     old = _last_actions(stored.join(touched, [*_SESSION], "left_semi"))
     # All rows of a new session have changed.
     new = _last_actions(kept.where(F.col("session_start").isNotNull())).join(old, [*_SESSION], "left_anti")
-    ends = F.unix_micros("session_end") + rule.microseconds() < F.unix_micros(F.lit(end))
-    return old.unionByName(new).where(ends).withColumn("session_id", session_id())
+    settled = old.unionByName(new).where(is_settled("session_end", end, rule))
+    return settled.withColumn("session_id", session_id())
+
+
+def is_settled(last_action: str, end: datetime, rule: SessionRule) -> Column:
+    """Return whether the last action of a session + T is before the end of the last settled date (R30)."""
+    return F.unix_micros(last_action) + rule.microseconds() < F.unix_micros(F.lit(end))
 
 
 def _last_actions(rows: DataFrame) -> DataFrame:

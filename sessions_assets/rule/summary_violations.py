@@ -35,9 +35,11 @@ def summary_violations(stored: DataFrame, events: DataFrame) -> DataFrame:
         `SUMMARY_VIOLATIONS`, true where the assertion is broken.
     """
     said = stored.groupBy("session_id").agg(F.count("*").alias("times"), F.first(F.struct("*")).alias("said"))
-    joined = said.join(_from_events(events), "session_id", "full")
+    expected = _from_events(events)
+    joined = said.join(expected, "session_id", "full")
+    values = expected.select("events_say.*").columns
     is_stored, has_events = F.col("said").isNotNull(), F.col("events_say").isNotNull()
-    differs = [~F.col(f"said.{name}").eqNullSafe(F.col(f"events_say.{name}")) for name in _VALUES]
+    differs = [~F.col(f"said.{name}").eqNullSafe(F.col(f"events_say.{name}")) for name in values]
     return joined.select(
         "session_id",
         F.coalesce("said.start_date", F.to_date("events_say.session_start")).alias("start_date"),
@@ -72,22 +74,6 @@ def _from_events(events: DataFrame) -> DataFrame:
     }
     said = F.struct(*[value.alias(name) for name, value in values.items()])
     return listed.select("session_id", said.alias("events_say"))
-
-
-_VALUES = (
-    "user_id",
-    "product_code",
-    "session_start",
-    "session_end",
-    "duration_seconds",
-    "user_actions",
-    "events",
-    "first_action",
-    "last_action",
-    "first_updated_at",
-    "last_updated_at",
-    "start_date",
-)
 
 
 def _any(conditions: list[Column]) -> Column:
