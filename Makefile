@@ -70,7 +70,7 @@ bench-full: setup-dev ## the same at full size, then a measurement for each goal
 	$(BIN)/python -m benchmarks --days 30 --events 1000000 --repeats 3
 	$(BIN)/python -m benchmarks.goals
 
-tools: $(TOOLS)/minio $(TOOLS)/compose postgres chromium ## what `make test-stack` needs besides
+tools: $(TOOLS)/minio $(TOOLS)/compose $(TOOLS)/duckdb postgres chromium ## what `make test-stack` needs besides
 
 lint: setup-dev ## ruff, format, imports, types, images
 	$(BIN)/ruff check
@@ -154,6 +154,10 @@ $(TOOLS)/compose:
 	$(call needs,command -v go >/dev/null,golang-go,The checker of compose files is built from its Go module)
 	GOBIN=$(CURDIR)/$(TOOLS) go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2
 	@mv $(TOOLS)/cmd $@
+
+$(TOOLS)/duckdb: sessions_assets_tests/readers.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --upgrade --target $@ -r $<
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import scenarios
+from benchmarks import scenarios, summaries
 from benchmarks.processes import FailedError
 from benchmarks.reports import machine
 from benchmarks.rivals import AGAIN, DUCKDB, FIXED_WINDOW, OURS
@@ -72,6 +72,10 @@ GOALS = {
              _MILLION, scenarios.memory),
         Goal("ten-million", "one day in a new lake: peak of Python + JVM", "MiB", _AT_MOST, 24 * 1024,
              10 * _MILLION, scenarios.large_day),
+        Goal("sessions-day", "seconds: one more day of sessions / land and apply of the day", "", _AT_MOST, 0.25,
+             _MILLION, scenarios.summaries_ratio(summaries.DAY_OF_SESSIONS, summaries.DAY)),
+        Goal("sessions-anew", "seconds: all sessions anew / a plain aggregate, written", "", _AT_MOST, 1.2,
+             _MILLION, scenarios.summaries_ratio(summaries.ANEW, summaries.AGGREGATE)),
         Goal("cold", "13 rows after three days: the command from start to end", "s", _AT_MOST, 12,
              13, scenarios.cold_start),
     )

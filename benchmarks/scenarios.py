@@ -138,14 +138,25 @@ def skew(asked: Asked, folder: Path) -> Found:
     return Found(seconds["skewed"] / seconds["even"], seconds | _counted(runs, "rows written", "MB spilled"))
 
 
+def summaries_ratio(one: str, other: str) -> Scenario:
+    """Divide seconds of the work on the table sessions by what it is compared with, in one process."""
+
+    def scenario(asked: Asked, folder: Path) -> Found:
+        _with_history(folder, _shape(asked, asked.days), asked.seed, keep=3)
+        found = run("benchmarks.summaries", folder)
+        return Found(found[one] / found[other], found)
+
+    return scenario
+
+
 def _shape(asked: Asked, days: int, **others: Any) -> Shape:  # noqa: ANN401 - fields of a shape
     return Shape(days=days, events_per_day=asked.events, users=max(asked.events // 20, 50), **others)
 
 
-def _with_history(data_folder: Path, shape: Shape, seed: int) -> None:
-    """Write batches, and apply all but the last one, day by day."""
+def _with_history(data_folder: Path, shape: Shape, seed: int, keep: int = 1) -> None:
+    """Write batches, and apply all but the last ones, day by day."""
     write_batches(data_folder / "landing", shape, seed)
-    run("benchmarks.history", data_folder, "--keep", 1, "--in-ranges-of", 1)
+    run("benchmarks.history", data_folder, "--keep", keep, "--in-ranges-of", 1)
 
 
 def _compare(asked: Asked, folders: dict[str, Path], *command: str) -> dict[str, Any]:

@@ -23,9 +23,10 @@ class Page:
         """The text of the page."""
         return (PROJECT / self.name).read_text(encoding="utf-8")
 
-    def code(self, language: str) -> list[str]:
-        """Return the code blocks of a language."""
-        return re.findall(rf"^```{language}\n(.*?)^```$", self.text, re.DOTALL | re.MULTILINE)
+    def code(self, language: str, after: str = "") -> list[str]:
+        """Return the code blocks of a language, those after a text."""
+        text = self.text[self.text.index(after) :]
+        return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
     def commands(self) -> list[list[str]]:
         """Return each line of the shell blocks, split into words."""

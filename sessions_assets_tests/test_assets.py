@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from sessions_assets.definitions import build_definitions
 from sessions_assets.lake.ods import sessions_by_hour
-from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets.lake.tables import ODS_SESSIONS, RAW_EVENTS, RAW_QUARANTINE, SESSION_CHANGES, SESSIONS
 from sessions_assets.rule.session_rule import SESSION_COLUMNS, SessionRule
 from sessions_assets.rule.sessions import all_sessions
 from sessions_assets.settings import Settings
@@ -131,12 +131,16 @@ def test_a_partition_is_a_day_and_no_path(spark: SparkSession, tmp_path: Path) -
 
 
 def test_missing_days_of_a_range_are_skipped_and_reported(spark: SparkSession, tmp_path: Path) -> None:
-    """A range applies the delivered days and marks the others as not delivered; with none delivered it fails."""
+    """A range applies the delivered days and marks the others as not delivered; with none delivered it fails.
+
+    sessions needs more than a delivery: that ods_sessions has applied it.
+    """
     write_batches(tmp_path / "landing", {day(1): [event("a", "10:00", 1)]})
     deployment = Deployment(spark, tmp_path / "lake", tmp_path / "landing")
     result = deployment.materialize(day(0), day(2))
-    for asset in ("raw_events", "ods_sessions"):
-        assert [numbers["delivered"] for numbers in metadata(result, asset).values()] == [False, True, False]
+    for asset, name in (("raw_events", "delivered"), ("ods_sessions", "delivered"), ("sessions", "applied")):
+        assert [numbers[name] for numbers in metadata(result, asset).values()] == [False, True, False]
+    assert "delivered" not in metadata(result, "sessions")["2025-03-10"]
     assert [row.user_id for row in stored_rows(deployment.lake)] == ["u"]
     assert "no batch of" in failure_of(deployment.materialize(day(3), day(5)))
 
@@ -191,7 +195,7 @@ def test_definitions_load_as_a_server_loads_them() -> None:
 
 def test_assets_are_described_for_the_ui() -> None:
     graph = build_definitions(Settings()).resolve_asset_graph()
-    for table in (RAW_EVENTS, ODS_SESSIONS):
+    for table in (RAW_EVENTS, ODS_SESSIONS, SESSIONS):
         node = graph.get(dg.AssetKey(table.name))
         assert node.description
         assert (node.group_name, node.kinds, node.owners) == ("sessions", {"pyspark", "deltalake"}, ["team:sessions"])
@@ -204,7 +208,7 @@ def test_assets_are_described_for_the_ui() -> None:
 
 def test_tables_explain_their_columns(sample: Deployment) -> None:
     lake = sample.lake
-    for table in (RAW_EVENTS, RAW_QUARANTINE, ODS_SESSIONS):
+    for table in (RAW_EVENTS, RAW_QUARANTINE, ODS_SESSIONS, SESSIONS, SESSION_CHANGES):
         fields = lake.read(table).schema.fields
         assert [(f.name, f.metadata["comment"], f.nullable) for f in fields] == [
             (column.name, column.meaning, column.nullable) for column in table.columns

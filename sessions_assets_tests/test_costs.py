@@ -13,12 +13,13 @@ from pyspark.sql import DataFrame, SparkSession
 from benchmarks.deltas import counted_by_delta
 from benchmarks.events import Shape, arrival_days, write_batches
 from benchmarks.meters import measured_on
-from sessions_assets.lake.tables import ODS_SESSIONS
+from sessions_assets.lake.tables import ODS_SESSIONS, SESSIONS
 from sessions_assets.landing.batches import Landing
 from sessions_assets.pipeline import compute
 from sessions_assets.pipeline.apply import apply
 from sessions_assets.pipeline.land import land
 from sessions_assets.pipeline.results import ApplyResult
+from sessions_assets.pipeline.summarize import summarize
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.lakes import Lake
 
@@ -135,6 +136,35 @@ def test_a_longer_history_costs_nothing(costs: Costs, one_more_day: OneMoreDay) 
         assert long[counted] == short[counted]
     assert long["rows read"] - short["rows read"] < 300
     assert long["MB of files in ods_sessions"] <= 1.1 * short["MB of files in ods_sessions"]
+
+
+def summaries_of_one_more_day(lake: Lake, costs: Costs) -> tuple[dict[str, float], int]:
+    """Count what the summaries of one more day cost, and how many of them change."""
+    summarize(lake.spark, lake, SessionRule())
+    land(lake.spark, lake, costs.landing, [DAYS[12]], LATENESS_DAYS)
+    apply(lake.spark, lake, [DAYS[12]], SessionRule())
+    before = lake.version(SESSIONS)
+    counted = measured_on(lake.spark, lambda: summarize(lake.spark, lake, SessionRule())).counted
+    counted |= counted_by_delta(Path(lake.path(SESSIONS)), before)
+    counted["MB of the change feed"] = sum(
+        file.stat().st_size for file in Path(lake.root).glob("*/_change_data/**/*.parquet")
+    )
+    changed = lake.snapshot(SESSIONS).commits(1)[0]["operationMetrics"]
+    return counted, sum(int(changed[f"numTargetRows{kind}"]) for kind in ("Inserted", "Updated"))
+
+
+@pytest.mark.long
+def test_summaries_cost_what_was_touched(costs: Costs, long_lake: Lake) -> None:
+    """A longer history costs nothing; each summary that changes is written once; the change feed has no files (R31)."""
+    long, changed = summaries_of_one_more_day(costs.copy(long_lake, "summaries"), costs)
+    short, _ = summaries_of_one_more_day(costs.after(DAYS[5:12]), costs)
+    for counted in ("spark jobs", "stages", "rows written"):
+        assert long[counted] == short[counted]
+    assert long["rows written"] == changed > 100
+    assert long["spark jobs"] <= 31
+    assert long["rows read"] - short["rows read"] < 300
+    assert long["MB of files in ods_sessions"] <= 1.1 * short["MB of files in ods_sessions"]
+    assert long["MB of the change feed"] == 0
 
 
 def test_a_day_that_is_held_writes_nothing_and_is_only_counted(costs: Costs, long_lake: Lake) -> None:

@@ -207,25 +207,45 @@ def summaries(demo_run: Demo) -> list[Summary]:
     return expected_summaries(map(Row._make, rows))
 
 
-@pytest.mark.parametrize("number", [3, 4], ids=["Polars", "DuckDB"])
+YESTERDAY = "## How many sessions yesterday?"
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["Polars", "DuckDB"])
 def test_sessions_of_a_day_are_counted(
     summaries: list[Summary], run_example: Callable[[str], str], number: int
 ) -> None:
-    of_day = [row.duration_seconds for row in summaries if row.start_date == LATE_DAY]
-    found = [re.findall(r"[\d.]+", line) for line in run_example(TABLES.code("python")[number]).splitlines()]
-    assert [str(len(of_day)), str(median(of_day))] in found
+    assert of_late_day(summaries) in numbers_in(run_example(TABLES.code("python", YESTERDAY)[number]))
+
+
+def of_late_day(summaries: list[Summary]) -> list[str]:
+    """Return how many sessions began on that day, and their median duration."""
+    durations = [row.duration_seconds for row in summaries if row.start_date == LATE_DAY]
+    return [str(len(durations)), str(median(durations))]
+
+
+def numbers_in(printed: str) -> list[list[str]]:
+    return [re.findall(r"[\d.]+", line) for line in printed.splitlines()]
+
+
+def test_spark_counts_the_sessions_of_a_day(
+    demo_run: Demo, summaries: list[Summary], spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The working directory of the JVM is another one.
+    text = TABLES.code("python", YESTERDAY)[2].replace("lake/", f"{demo_run.folder}/lake/")
+    exec(text, {"spark": spark})  # noqa: S102 - the page's own text
+    assert of_late_day(summaries) in numbers_in(capsys.readouterr().out)
 
 
 def test_settled_sessions_are_counted(summaries: list[Summary], run_example: Callable[[str], str]) -> None:
     """All days to the 23rd are applied, so the 18th is settled."""
     end = datetime(2025, 3, 19)  # noqa: DTZ001 - naive times mean UTC
     settled = [row for row in summaries if row.session_end + TIMEOUT < end]
-    assert cells(run_example(TABLES.code("python")[5]))[-1] == ["2025-03-18", str(len(settled))]
+    assert cells(run_example(TABLES.code("python", "## Settled sessions")[0]))[-1] == ["2025-03-18", str(len(settled))]
 
 
 def test_a_stored_id_is_mapped_to_that_of_today(run_example: Callable[[str], str]) -> None:
     """The second of two sessions that the late action of the demo joined."""
-    printed = run_example(TABLES.code("python")[6])
+    printed = run_example(TABLES.code("python", "## Stored ids")[0])
     assert re.findall(r"1#I#[-\d]+ [:\d]+", printed) == ["1#I#2025-03-15 10:08:00", "1#I#2025-03-15 10:00:00"]
 
 
@@ -233,7 +253,7 @@ def test_a_consumer_keeps_a_copy(demo_run: Demo, summaries: list[Summary], monke
     """From nothing, which begins with the whole table; and from the version before the last one, by its feed."""
     monkeypatch.chdir(demo_run.folder)
     found: dict[str, Any] = {}
-    exec(TABLES.code("python")[7], found)  # noqa: S102 - the page's own text
+    exec(TABLES.code("python", "## Following the changes")[0], found)  # noqa: S102 - the page's own text
     expected = sorted((row.session_id, row.user_actions) for row in summaries)
     assert sorted(found["copy"].execute("SELECT * FROM sessions").fetchall()) == expected
     before = Snapshot("", DeltaTable("lake/sessions", version=1)).query("SELECT session_id, user_actions FROM stored")
@@ -249,7 +269,7 @@ def test_spark_reads_the_feed(demo_run: Demo, spark: SparkSession) -> None:
     address = str(demo_run.folder / "lake" / "sessions")
     found: dict[str, object] = {"spark": spark}
     # The working directory of the JVM is another one.
-    exec(TABLES.code("python")[8].replace("lake/sessions", address), found)  # noqa: S102 - the page's own text
+    exec(TABLES.code("python", "## Following the changes")[1].replace("lake/sessions", address), found)  # noqa: S102 - the page's own text
     feed = found["feed"]
     assert isinstance(feed, DataFrame)
     read = DeltaTable(address).load_cdf(starting_version=2, ending_version=2).read_all()

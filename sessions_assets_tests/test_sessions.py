@@ -398,3 +398,19 @@ def test_the_numbers_of_a_day(new: Case) -> None:
         one_action_share=0.25, by_duration={0: 1, 2: 1, 3: 1, 4: 1},
     )  # fmt: skip
     assert sessions.long_sessions(case.lake.snapshot(SESSIONS), [day(0), day(1)], 1) == {}
+
+
+def test_long_sessions(new: Case) -> None:
+    """By the last arrival day that touched them, the longest first; of all days as one when no day is asked for."""
+    case = new
+    steady = [event("a", f"{10 + minute // 60}:{minute % 60:02}") for minute in range(0, 125, 4)]
+    case.deliver(*steady, event("a", "23:00"))
+    case.deliver(*(event("a", f"{2 + minute // 60:02}:{minute % 60:02}", 1) for minute in range(0, 61, 4)),
+                 event("b", "12:08"), number=1)  # fmt: skip
+    case.summarize()
+    table = case.lake.snapshot(SESSIONS)
+    longest, exactly_an_hour = (session("10:00"), 2.13), (session("02:00", 1), 1.0)
+    assert sessions.long_sessions(table, [day(0), day(1)], 1) == {day(1): sessions.LongSessions(1, (longest,))}
+    assert sessions.long_sessions(table, None, 0) == {
+        None: sessions.LongSessions(2, (longest, exactly_an_hour)),
+    }  # fmt: skip

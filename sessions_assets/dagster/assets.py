@@ -6,7 +6,7 @@ Must not know SQL, Spark settings, credentials or the keys of metadata.
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 
@@ -90,7 +90,8 @@ def _raw_events(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
             opened = lake.open()
             landed = land(pyspark.spark_session, opened, batches, days, session_rule.lateness_days)
         whole = run_metadata(seconds(), pyspark.ui_address)
-        _add_metadata(context, days, {day: landed_metadata(numbers) for day, numbers in landed.items()}, whole)
+        numbers = {day: landed_metadata(numbers) for day, numbers in landed.items()}
+        _add_metadata(context, days, numbers, whole, _DELIVERED)
 
     return raw_events
 
@@ -142,7 +143,7 @@ def _ods_sessions(
         for name in run.absent:
             context.log.warning("no batch of this run has the attribute %s, which SESSIONS_CARRY names: NULL", name)
         whole = {**changed, **run_metadata(seconds(), pyspark.ui_address), **column_lineage(carried)}
-        _add_metadata(context, days, numbers, whole)
+        _add_metadata(context, days, numbers, whole, _DELIVERED)
 
     return ods_sessions
 
@@ -180,7 +181,7 @@ def _sessions(days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
         if run.rebuilt:
             context.log.warning("all summaries were computed anew: %s", run.rebuilt)
         whole = {**summarized_metadata(run), **run_metadata(seconds(), pyspark.ui_address)}
-        _add_metadata(context, days, sessions_metadata(numbers), whole)
+        _add_metadata(context, days, sessions_metadata(numbers), whole, _APPLIED)
 
     return sessions
 
@@ -192,15 +193,27 @@ def _days(context: dg.AssetExecutionContext) -> list[date]:
     return days
 
 
+class _Needed(NamedTuple):
+    """What a day needs: the name under which its metadata say whether it is there, and the sentence if it is not."""
+
+    name: str
+    lacking: str
+
+
+_DELIVERED = _Needed("delivered", "no batch was delivered")
+_APPLIED = _Needed("applied", "ods_sessions has not applied it")
+
+
 def _add_metadata(
     context: dg.AssetExecutionContext,
     days: Sequence[date],
     numbers: Mapping[date, Mapping[str, Any]],
     whole: Mapping[str, Any],
+    needed: _Needed,
 ) -> None:
-    """Add to each partition the numbers of its day and those of the whole run, and warn of days without a batch."""
+    """Add to each partition the numbers of its day and those of the whole run, and warn of days that are skipped."""
     for day in days:
         if day not in numbers:
-            context.log.warning("%s: no batch was delivered, the day is skipped", day)
-        metadata = {**numbers.get(day, {}), "delivered": day in numbers, **whole}
+            context.log.warning("%s: %s, the day is skipped", day, needed.lacking)
+        metadata = {**numbers.get(day, {}), needed.name: day in numbers, **whole}
         context.add_asset_metadata(metadata, partition_key=day.isoformat())

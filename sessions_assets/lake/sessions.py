@@ -116,10 +116,29 @@ def rows_of(spark: SparkSession, table: Snapshot, touched: DataFrame, first: dat
 
 @dataclass(frozen=True)
 class SummaryChanges:
-    """Changed summaries: columns of the table, `change` and `row_address`; how many are inserted, changed, removed."""
+    """Changed summaries.
+
+    Attributes:
+        rows: columns of the table, `change` and `row_address`.
+        counts: how many are inserted, changed, removed.
+        first: the least of their dates; any if there is none.
+        last: the greatest.
+    """
 
     rows: DataFrame
     counts: Mapping[str, int]
+    first: date = date.min
+    last: date = date.min
+
+
+def counted(states: DataFrame) -> SummaryChanges:
+    """Return the changed ones of compared summaries (`summaries.compared`), counted."""
+    found = states.where(F.col("change").isNotNull())
+    by_change = found.groupBy("change").agg(F.count("*"), F.min("start_date"), F.max("start_date")).collect()
+    counts = dict.fromkeys((INSERT, UPDATE, DELETE), 0) | {row[0]: row[1] for row in by_change}
+    first = min((row[2] for row in by_change), default=date.min)
+    last = max((row[3] for row in by_change), default=date.min)
+    return SummaryChanges(found, counts, first, last)
 
 
 def commit_summaries(
@@ -137,17 +156,14 @@ def commit_summaries(
     Raises:
         LakeError: another run has written since, or the rows are not as many as were counted.
     """
-    rows, counts = changed.rows, changed.counts
-    first = last = date.min
-    if any(counts.values()):
-        first, last = rows.agg(F.min("start_date"), F.max("start_date")).collect()[0]
+    counts = changed.counts
     changes = RowChanges(
-        rows,
+        changed.rows,
         counts[INSERT],
         counts[UPDATE],
         counts[DELETE],
-        first,
-        last,
+        changed.first,
+        changed.last,
         {column.name: F.col(column.name) for column in SESSIONS.columns},
         ("session_id",),
         "start_date",

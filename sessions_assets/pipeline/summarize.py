@@ -9,8 +9,9 @@ the two it is ahead, and its part is left out.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 
 from py4j.protocol import Py4JError
@@ -21,7 +22,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 from sessions_assets.lake import ods, sessions
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError
-from sessions_assets.lake.sessions import History, Stamp, SummaryChanges, stamp_of
+from sessions_assets.lake.sessions import History, Stamp, stamp_of
 from sessions_assets.lake.settled import end_of
 from sessions_assets.lake.spark import computed_once, read, shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS, SESSION_CHANGES, SESSIONS
@@ -45,7 +46,7 @@ _GONE = re.compile(
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Summarized:
     """What a run changed in sessions and session_changes.
 
@@ -60,12 +61,21 @@ class Summarized:
     """
 
     ods_version: int
-    version: int = 0
-    rebuilt: str = ""
-    since: int = 0
-    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys((INSERT, UPDATE, DELETE), 0))
-    moves: dict[tuple[str, int | None], int] = field(default_factory=dict)
-    settled_moves: int = 0
+    version: int
+    rebuilt: str
+    since: int
+    rows: Mapping[str, int]
+    moves: Mapping[tuple[str, int | None], int]
+    settled_moves: int
+
+
+class _Counts:
+    """What the commits that were followed have changed, added up; the fields of `Summarized`."""
+
+    def __init__(self) -> None:
+        self.rows = Counter({INSERT: 0, UPDATE: 0, DELETE: 0})
+        self.moves: Counter[tuple[str, int | None]] = Counter()
+        self.settled_moves = 0
 
 
 @dataclass(frozen=True)
@@ -156,17 +166,16 @@ def _usable(lake: Lake, history: History) -> tuple[Snapshot | None, str]:
 
 def _bring_on(job: _Job, start: _Start) -> Summarized:
     changes = _changes_from(job, start)
-    done = Summarized(job.newest.version, rebuilt=start.reason, since=changes.since)
+    counts = _Counts()
     table = start.table or _rebuilt(job, replace(start.base, since=changes.since), start.reason)
     for version in range(start.base.version + 1, job.newest.version + 1):
         stamp = job.history.stamp(version, changes.since)
         is_told = version <= changes.version
         if job.history.changes_rows(version):
-            table = _follow(job, stamp, table, done, is_told=is_told)
+            table = _follow(job, stamp, table, counts, is_told=is_told)
         elif version == job.newest.version:
             table = _restamp(job, stamp, table, is_told=is_told)
-    done.version = table.version
-    return done
+    return Summarized(job.newest.version, table.version, start.reason, changes.since, **vars(counts))
 
 
 def _changes_from(job: _Job, start: _Start) -> Stamp:
@@ -194,7 +203,7 @@ def _rebuilt(job: _Job, stamp: Stamp, reason: str) -> Snapshot:
     return table
 
 
-def _follow(job: _Job, stamp: Stamp, table: Snapshot, done: Summarized, *, is_told: bool) -> Snapshot:
+def _follow(job: _Job, stamp: Stamp, table: Snapshot, counts: _Counts, *, is_told: bool) -> Snapshot:
     """Bring both tables to a commit of ods_sessions that may have changed rows; return sessions after it."""
     rows = job.history.rows(stamp.version)
     with (
@@ -218,18 +227,11 @@ def _follow(job: _Job, stamp: Stamp, table: Snapshot, done: Summarized, *, is_to
         after = summaries(of_dates.join(ids, "session_id", "left_semi"))
         states = computed_once(compared(before, after))
         if not is_told:
-            _tell(job, stamp, _id_changes(job, stamp, feed, states, stored_rows), done)
-        counts = _counts(states)
-        for change, number in counts.items():
-            done.rows[change] += number
-        note(", ".join(f"{number} sessions {change}" for change, number in counts.items()))
-        changed = states.where(F.col("change").isNotNull())
-        return sessions.commit_summaries(job.spark, job.lake, table, SummaryChanges(changed, counts), stamp)
-
-
-def _counts(states: DataFrame) -> dict[str, int]:
-    counted = {row["change"]: row["count"] for row in states.groupBy("change").count().collect()}
-    return {change: counted.get(change, 0) for change in (INSERT, UPDATE, DELETE)}
+            _tell(job, stamp, _id_changes(job, stamp, feed, states, stored_rows), counts)
+        changed = sessions.counted(states)
+        counts.rows.update(changed.counts)
+        note(", ".join(f"{number} sessions {change}" for change, number in changed.counts.items()))
+        return sessions.commit_summaries(job.spark, job.lake, table, changed, stamp)
 
 
 def _touched(feed: DataFrame) -> DataFrame:
@@ -252,15 +254,14 @@ def _id_changes(job: _Job, stamp: Stamp, feed: DataFrame, states: DataFrame, sto
     return id_changes(moved, states, end_of(date.fromisoformat(settled)) if settled else None, job.rule)
 
 
-def _tell(job: _Job, stamp: Stamp, changes: DataFrame, done: Summarized) -> None:
+def _tell(job: _Job, stamp: Stamp, changes: DataFrame, counts: _Counts) -> None:
     """Append the changes of ids of a commit, and count them."""
     changes = computed_once(changes)
     noted = {"ods_version": F.lit(stamp.version).cast("bigint"), "changed_at": F.lit(job.history.time(stamp.version))}
     sessions.append_changes(job.lake, changes.withColumns(noted), job.newest, stamp)
     for row in changes.groupBy("kind", "days_late", "was_settled").count().collect():
-        kind = row["kind"], row["days_late"]
-        done.moves[kind] = done.moves.get(kind, 0) + row["count"]
-        done.settled_moves += row["count"] if row["was_settled"] else 0
+        counts.moves[row["kind"], row["days_late"]] += row["count"]
+        counts.settled_moves += row["count"] if row["was_settled"] else 0
 
 
 def _restamp(job: _Job, stamp: Stamp, table: Snapshot, *, is_told: bool) -> Snapshot:
