@@ -30,7 +30,8 @@ from sessions_assets_tests.noticing import (
     histories,
     long_session,
     longer_timeout,
-    odd_files,
+    odd_json,
+    odd_parquet,
     violated,
 )
 
@@ -260,19 +261,19 @@ MUTATIONS_OF_SUMMARIES = {
 MUTATIONS_OF_READERS = {
     "JSON: what follows the object of a line is ignored": Mutation(
         json_files, "_is_broken", 'F.col("row").isNull() | ~is_one', 'F.col("row").isNull()',
-        odd_files,
+        odd_json,
     ),
     "JSON: half of a letter is a question mark": Mutation(
-        json_files, "read_json", "F.when(_has_lone_surrogate()", "F.when(F.lit(False)", odd_files
+        json_files, "read_json", "F.when(_has_lone_surrogate()", "F.when(F.lit(False)", odd_json
     ),
     "JSON: numbers as the parser writes them": Mutation(
-        json_files, "read_json", 'F.col("value").rlike(_HAS_OTHER_NUMBERS)', "F.lit(False)", odd_files
+        json_files, "read_json", 'F.col("value").rlike(_HAS_OTHER_NUMBERS)', "F.lit(False)", odd_json
     ),
     "Parquet: times before 1970 are rounded up": Mutation(
-        parquet_files, "_floor_divided", " - F.when(value % divisor < 0, 1).otherwise(0)", "", odd_files
+        parquet_files, "_floor_divided", " - F.when(value % divisor < 0, 1).otherwise(0)", "", odd_parquet
     ),
     "Parquet: times as Spark reads them": Mutation(
-        parquet_files, "_read_as", 'LongType() if kind.startswith("TIMESTAMP") else found', "found", odd_files
+        parquet_files, "_read_as", 'LongType() if kind.startswith("TIMESTAMP") else found', "found", odd_parquet
     ),
 }  # fmt: skip
 

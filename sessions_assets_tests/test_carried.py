@@ -54,11 +54,9 @@ class Site:
         return [name for name in self.lake.snapshot(ODS_SESSIONS).columns() if name not in _OWN]
 
     def broken(self, days: Sequence[date], rule: SessionRule = RULE) -> set[str]:
-        """Return which checks fail on these days; the same fail for the whole table."""
+        """Return which checks fail on these days."""
         found = inspect(self.lake.spark, self.lake, days, rule)
-        names = {name for inspection in found.values() for name in inspection.broken}
-        assert names == set(inspect_all(self.lake.spark, self.lake, rule).broken)
-        return names
+        return {name for inspection in found.values() for name in inspection.broken}
 
 
 _OWN = {column.name for column in ODS_SESSIONS.columns}
@@ -172,6 +170,7 @@ def test_a_rebuild_gives_what_applying_gives(case: Site) -> None:
     assert case.lake.version(ODS_SESSIONS) == version
 
 
+@pytest.mark.long
 def test_what_a_run_that_carried_others_has_changed_is_mended(case: Site) -> None:
     """Each change of the names is in the table's history: days applied before it are applied again when asked for."""
     url = SessionRule(carried=("url",))
@@ -256,11 +255,13 @@ def test_a_run_between_the_columns_and_the_rows_is_noticed(case: Site, monkeypat
 def test_wrong_values_are_found(case: Site) -> None:
     """By the check of the day that brought the event, and of the whole table."""
     case.run({1: [row(A, "/1", "m"), row(A, "/2", "m")], 2: [row(B, "/1", "m")]})
-    assert case.broken([day(1), day(2)]) == set()
     table = case.lake.path(ODS_SESSIONS)
     case.lake.spark.sql(f"UPDATE delta.`{table}` SET url = '/2' WHERE event_id = 'a'")  # noqa: S608
-    assert case.broken([day(1)]) == {VALUES_CHECK}
     found = inspect(case.lake.spark, case.lake, [day(1), day(2)], RULE)
-    assert found[day(2)].broken == {}
+    assert {arrival: set(inspection.broken) for arrival, inspection in found.items()} == {
+        day(1): {VALUES_CHECK},
+        day(2): set(),
+    }
+    assert set(inspect_all(case.lake.spark, case.lake, RULE).broken) == {VALUES_CHECK}
     apply(case.lake.spark, case.lake, [day(1)], RULE)
     assert case.broken([day(1), day(2)]) == set()

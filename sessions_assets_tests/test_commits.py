@@ -215,8 +215,14 @@ def test_an_overtaken_run_changes_nothing(way: str, other: Callable[[Lake], None
     assert (stored_rows(stored), stored.version(ODS_SESSIONS)) == (left, BEFORE + 1)
 
 
-@BOTH
-@pytest.mark.parametrize("column", ["change", "session_id"])
+@pytest.mark.parametrize(
+    ("way", "column"),
+    [
+        (ROWS, "session_id"),
+        pytest.param(MERGE, "change", marks=pytest.mark.long),
+        pytest.param(MERGE, "session_id", marks=pytest.mark.long),
+    ],
+)
 def test_a_run_that_is_overtaken_while_it_commits_changes_nothing(
     way: str, column: str, stored: Lake, tmp_path: Path
 ) -> None:
@@ -253,6 +259,7 @@ WRONG_ROWS = {
 }
 
 
+@pytest.mark.long
 def test_a_merge_of_rows_that_are_not_stored_as_read_writes_nothing(stored: Lake) -> None:
     left = stored_rows(stored)
     for name, step in WRONG_ROWS.items():

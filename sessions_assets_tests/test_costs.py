@@ -147,7 +147,7 @@ def summaries_of_one_more_day(lake: Lake, costs: Costs) -> tuple[dict[str, float
     counted = measured_on(lake.spark, lambda: summarize(lake.spark, lake, SessionRule())).counted
     counted |= counted_by_delta(Path(lake.path(SESSIONS)), before)
     counted["MB of the change feed"] = sum(
-        file.stat().st_size for file in Path(lake.root).glob("*/_change_data/**/*.parquet")
+        file.stat().st_size for file in Path(lake.path(SESSIONS)).parent.glob("*/_change_data/**/*.parquet")
     )
     changed = lake.snapshot(SESSIONS).commits(1)[0]["operationMetrics"]
     return counted, sum(int(changed[f"numTargetRows{kind}"]) for kind in ("Inserted", "Updated"))
@@ -160,7 +160,7 @@ def test_summaries_cost_what_was_touched(costs: Costs, long_lake: Lake) -> None:
     short, _ = summaries_of_one_more_day(costs.after(DAYS[5:12]), costs)
     for counted in ("spark jobs", "stages", "rows written"):
         assert long[counted] == short[counted]
-    assert long["rows written"] == changed > 100
+    assert long["rows written"] == changed > 50
     assert long["spark jobs"] <= 31
     assert long["rows read"] - short["rows read"] < 300
     assert long["MB of files in ods_sessions"] <= 1.1 * short["MB of files in ods_sessions"]

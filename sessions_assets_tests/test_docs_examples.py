@@ -3,9 +3,9 @@
 They read the lake and the records that one run of the demo leaves.
 """
 
-import os
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +16,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
+from dagster._cli import create_dagster_cli
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import DataFrame, SparkSession
 
@@ -26,12 +28,10 @@ from sessions_assets.rule import events
 from sessions_assets.rule.events import IDENTITY_COLUMNS, LATENESS_DAYS
 from sessions_assets_tests.demonstration import Demo
 from sessions_assets_tests.lakes import naive_rows
-from sessions_assets_tests.pages import PROJECT, Page, dagster_commands, plain, variables_read
-from sessions_assets_tests.processes import python
+from sessions_assets_tests.pages import Page, dagster_commands, plain, variables_read
 from sessions_assets_tests.reference import Event, Row, Summary, expected_summaries, expected_table
 from sessions_assets_tests.sample_batches import Row as Delivered
 from sessions_assets_tests.sample_batches import deliveries, instant
-from sessions_assets_tests.stack import FOR_TINY_DATA
 
 README, SAMPLE = Page("README.md"), Page("batches/README.md")
 INPUT, TABLES, OPERATIONS = (Page(f"docs/{name}.md") for name in ("input", "tables", "operations"))
@@ -99,17 +99,28 @@ def test_the_demo_prints_the_counts_of_the_sample(demo_run: Demo) -> None:
 
 
 @pytest.fixture(scope="module")
-def first_command(demo_run: Demo, tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """The first command of the operations page, in a process, after `touch` of its batch; in a copy of the demo."""
+def first_command(demo_run: Demo, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The first command of the operations page, after `touch` of its batch; in a copy of the demo.
+
+    In this process, whose Spark it finds; the tests of the locale and of the stack start processes.
+    """
+    assert spark
     folder = tmp_path_factory.mktemp("first_command") / "demo"
     shutil.copytree(demo_run.folder, folder)
     copied = replace(demo_run, folder=folder)
-    environment = {name: value for name, value in os.environ.items() if name not in variables_read()}
-    environment |= {"DAGSTER_HOME": str(copied.folder / ".dagster_home"), "PYTHONPATH": str(PROJECT), **FOR_TINY_DATA}
     arguments = next(arguments for _, _, arguments in dagster_commands() if "materialize" in arguments)
-    (copied.folder / "batches" / f"{DAY}.csv").touch()
+    (folder / "batches" / f"{DAY}.csv").touch()
     before = copied.ods_version()
-    python("-m", "dagster", *arguments, cwd=copied.folder, environment=environment)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DAGSTER_HOME", str(folder / ".dagster_home"))
+        for name in variables_read():
+            patch.delenv(name, raising=False)
+        # It reads the environment when it is loaded.
+        patch.delitem(sys.modules, "sessions_assets.definitions", raising=False)
+        done = CliRunner().invoke(create_dagster_cli(), arguments)
+        sys.modules.pop("sessions_assets.definitions", None)
+    assert done.exit_code == 0, done.output
     assert copied.ods_version() == before
     return copied
 

@@ -16,7 +16,8 @@ from sessions_assets_tests.noticing import (
     histories,
     long_session,
     longer_timeout,
-    odd_files,
+    odd_json,
+    odd_parquet,
     violated,
 )
 
@@ -56,7 +57,8 @@ def test_a_broken_algorithm_is_noticed(
         histories,
         long_session,
         longer_timeout,
-        odd_files,
+        odd_json,
+        odd_parquet,
         violated,
         asset_checks,
     ],

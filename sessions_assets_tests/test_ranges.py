@@ -72,22 +72,17 @@ def test_checks_of_a_range_open_each_table_once(sample: Deployment, monkeypatch:
     assert all(counted["exists", table] <= 1 for table in tables)
 
 
-def test_judging_more_days_opens_no_table_more_often(sample: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    with opens_of_tables(monkeypatch) as of_two_days:
-        check(sample, TWO_DAYS, "ods_sessions")
-    with opens_of_tables(monkeypatch) as of_a_fortnight:
-        check(sample, FORTNIGHT, "ods_sessions")
-    assert of_a_fortnight == of_two_days != {}
-
-
-@pytest.mark.parametrize("asset", ["raw_events", "ods_sessions"])
-def test_queries_to_the_instance_do_not_grow_with_the_days(sample: Deployment, asset: str) -> None:
+@pytest.mark.parametrize("asset", ["raw_events", "ods_sessions", "sessions"])
+def test_opens_and_queries_do_not_grow_with_the_days(
+    sample: Deployment, asset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Storing the evaluation of each day and check is all that grows: Dagster takes one at a time."""
     deployment = sample
-    with statements() as of_two_days:
+    with opens_of_tables(monkeypatch) as opened_for_two_days, statements() as of_two_days:
         check(deployment, TWO_DAYS, asset)
-    with statements() as of_a_fortnight:
+    with opens_of_tables(monkeypatch) as opened_for_a_fortnight, statements() as of_a_fortnight:
         check(deployment, FORTNIGHT, asset)
+    assert opened_for_a_fortnight == opened_for_two_days != {}
     assert of_a_fortnight["SELECT"] == of_two_days["SELECT"] > 0
 
 

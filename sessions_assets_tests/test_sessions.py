@@ -181,7 +181,7 @@ MOVES = {
 }
 
 
-@pytest.fixture(scope="module", params=[ROWS, MERGE])
+@pytest.fixture(scope="module", params=[ROWS, pytest.param(MERGE, marks=pytest.mark.long)])
 def moved(request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """All of these in two runs, each as another user."""
     folder = tmp_path_factory.mktemp("moved")

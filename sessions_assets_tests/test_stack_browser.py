@@ -14,6 +14,7 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from playwright.sync_api import Page, expect, sync_playwright
 
+from sessions_assets.rule.summary_violations import SUMMARY_VIOLATIONS
 from sessions_assets.rule.violations import VIOLATIONS
 from sessions_assets_tests.deployment import FIRST, LAST
 from sessions_assets_tests.operators import wait_for
@@ -146,12 +147,28 @@ def test_numbers_are_plotted_and_the_picture_of_the_day_is_shown(screen: Screen)
     expect(screen.page.locator("canvas").first).to_be_visible()
     screen.page.get_by_text("Metadata", exact=True).evaluate("heading => heading.scrollIntoView()")
     screen.shoot("plots")
-    screen.open(f"/assets/ods_sessions?view=partitions&partition={today()}")
+    shows_picture(screen, "ods_sessions")
+    screen.shoot("picture")
+
+
+def shows_picture(screen: Screen, asset: str) -> None:
+    """Open the partition of today, and its picture."""
+    screen.open(f"/assets/{asset}?view=partitions&partition={today()}")
     screen.click("[Show Markdown]")
     picture = screen.page.locator("img[src^='data:image/png']")
     expect(picture).to_be_visible()
     assert picture.evaluate("image => image.naturalWidth") > 700
-    screen.shoot("picture")
+
+
+def test_the_durations_of_the_sessions_of_the_day_are_shown(screen: Screen) -> None:
+    """With the checks of sessions green on every day."""
+    screen.open("/assets/sessions?view=checks&checkDetail=summary_equals_events")
+    for check in [*SUMMARY_VIOLATIONS, "plausible_durations"]:
+        screen.sees(check)
+    screen.click("Partitions")
+    screen.sees("Passed (14)")
+    shows_picture(screen, "sessions")
+    screen.shoot("sessions")
 
 
 def test_ids_that_are_markup_are_shown_as_text(screen: Screen, stack: Stack) -> None:
