@@ -1,6 +1,7 @@
 """sessions and session_changes: what they hold after each run, and how they mend themselves (R28, R29)."""
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -275,10 +276,10 @@ JOINED = [(3, IdChange(session("10:08"), session("10:00"), "joined", 1))]
     [
         (lost, "there was no table"),
         (without_a_file, "1 files of the table are missing"),
-        (deleted_from, "another program has written the table"),
-        (set_back, "another program has written the table"),
+        (deleted_from, "no run has written the table, or another program since"),
+        (set_back, "no run has written the table, or another program since"),
         (changes_lost, ""),
-        (another_ods, "version 2 of ods_sessions, which the table equals, is not of its history"),
+        (another_ods, "version 2, which the table equals, is not of this ods_sessions"),
     ],
 )
 def test_damage_is_mended_and_said(damage: Callable[[Case], None], said: str, pending: Case) -> None:
@@ -353,10 +354,93 @@ def test_a_second_run_at_once_is_refused(pending: Case, monkeypatch: pytest.Monk
     with monkeypatch.context() as patched:
         patched.setattr(sessions, "append_changes", lambda *given: (append(*given), append(*given)))
         patched.setattr(sessions, "commit_summaries", lambda *given: (commit(*given), commit(*given)))
-        with pytest.raises(LakeError, match="another run has written"):
+        with pytest.raises(LakeError, match=r"another run has written .*session_changes"):
+            pending.summarize()
+        patched.setattr(sessions, "append_changes", append)
+        with pytest.raises(LakeError, match=r"another run has written .*sessions since"):
             pending.summarize()
     assert pending.changes() == JOINED
     pending.check()
+
+
+def test_changes_that_were_erased_stay_erased(pending: Case) -> None:
+    """Somebody deletes the rows of a person: those of others stay, and later changes are told."""
+    pending.deliver(event("a", "09:57", user="v"), event("a", "10:00", user="v"), number=3)
+    pending.deliver(event("a", "09:53", user="v"), number=4)
+    pending.summarize()
+    told = pending.changes()
+    assert len(told) > 1
+    DeltaTable.forPath(pending.lake.spark, pending.lake.path(SESSION_CHANGES)).delete("old_session_id LIKE 'v#%'")
+    pending.deliver(event("a", "09:56"), number=5)
+    done = pending.summarize()
+    assert (done.rebuilt, done.since) == ("", 1)
+    kept = [change for change in told if change[1].old_session_id.startswith("u#")]
+    assert pending.changes() == [*kept, (6, IdChange(session("10:00"), session("09:56"), "renamed", 3))]
+    pending.check()
+
+
+def test_an_older_copy_of_ods_sessions_is_another_history(pending: Case, tmp_path: Path) -> None:
+    """The versions that come again have other commits: what was told of the first goes, and no later one is lost."""
+    address, copy = pending.lake.path(ODS_SESSIONS), tmp_path / "copy"
+    shutil.copytree(address, copy)
+    pending.deliver(event("a", "09:57"), number=3)
+    pending.deliver(event("a", "09:54"), number=4)
+    pending.summarize()
+    shutil.rmtree(address)
+    shutil.copytree(copy, address)
+    apply(pending.lake.spark, pending.lake, [day(3)], RULE)
+    assert pending.summarize().rebuilt == "version 5, which the table equals, is not of this ods_sessions"
+    pending.check()
+    assert pending.changes() == []
+    apply(pending.lake.spark, pending.lake, [day(4)], RULE)
+    pending.summarize()
+    assert pending.changes() == [(5, IdChange(session("09:57"), session("09:54"), "renamed", 4))]
+    pending.check()
+
+
+def test_damage_that_was_repaired_before_the_run_is_not_followed(new: Case) -> None:
+    """A version in which a session has no action has no summary."""
+    case = new
+    case.deliver(event("a", "10:00"), event("x", "10:01"), event("a", "12:00"))
+    case.summarize()
+    DeltaTable.forPath(case.lake.spark, case.lake.path(ODS_SESSIONS)).delete(
+        "event_id = 'a' AND session_id LIKE '%10:00:00'"
+    )
+    with pytest.raises(Exception, match="NOT NULL"):
+        case.summarize()
+    maintain.rebuild(case.lake.spark, case.lake, RULE)
+    assert case.summarize().rebuilt == "a version of ods_sessions after 1 has a session without an action"
+    case.check()
+
+
+@pytest.mark.parametrize(("zone", "clock"), [("America/New_York", "01:00"), ("Europe/Berlin", "23:30")])
+def test_the_time_zone_of_the_process_does_not_matter(
+    zone: str, clock: str, new: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose date of the first or last session is another one than that in UTC."""
+    with monkeypatch.context() as moved:
+        moved.setenv("TZ", zone)
+        time.tzset()
+        try:
+            new.deliver(event("a", clock, 1), number=2)
+            new.summarize()
+            new.deliver(event("b", f"{clock[:3]}04" if clock < "12" else "23:34", 1), number=3)
+            assert new.summarize().rows == {"inserted": 0, "changed": 1, "removed": 0}
+        finally:
+            moved.undo()
+            time.tzset()
+    new.check()
+
+
+def test_summaries_that_cannot_be_judged_are_refused_with_what_to_do(pending: Case) -> None:
+    """They equal a version whose files are deleted; then, one of another ods_sessions."""
+    maintain.rebuild(pending.lake.spark, pending.lake, RULE)
+    _vacuum(pending.lake)
+    with pytest.raises(LakeError, match=r"equals version 2 of 4 of ods_sessions, of which \d+ files are deleted"):
+        inspect_all_summaries(pending.lake.spark, pending.lake)
+    another_ods(pending)
+    with pytest.raises(LakeError, match="equals version 2 of another ods_sessions: materialize sessions"):
+        inspect_summaries(pending.lake.spark, pending.lake, [day(0)])
 
 
 def test_wrong_summaries_are_found(case: Case) -> None:

@@ -76,14 +76,14 @@ def test_each_run_tells_how_far_dates_are_final(corrected: tuple[Deployment, dic
     entries = deployment.lake.ledger.entries()
     assert {(found.settled_through, found.sealed_through) for found in entries.values()} == {(day(1), None)}
     assert told(entries) == day(1)
-    notes = notes_by_day(deployment.lake.snapshot(ODS_SESSIONS), entries)[day(6)]
+    notes = notes_by_day(deployment.lake.snapshot(ODS_SESSIONS))[day(6)]
     assert (notes["settled_through"], notes["settled_before"]) == (str(day(1)), str(day(1)))
 
 
 def test_settled_sessions_that_change_are_named(corrected: tuple[Deployment, dict[str, object]]) -> None:
     """The session that lost an action, and the one that the rest of it became; not those of newer dates."""
     deployment, shown = corrected
-    notes = notes_by_day(deployment.lake.snapshot(ODS_SESSIONS), deployment.lake.ledger.entries())[day(0)]
+    notes = notes_by_day(deployment.lake.snapshot(ODS_SESSIONS))[day(0)]
     ids = [f"u#I#{day(0)} 10:00:00", f"u#I#{day(0)} 10:08:00"]
     assert notes["settled_changed"] == {"sessions": 2, "examples": ids, "dates": [str(day(0)), str(day(0))]}
     check = shown["check"]
@@ -102,3 +102,14 @@ def test_dates_are_sealed_when_their_days_are_closed(corrected: tuple[Deployment
     assert {found.day: found.sealed_through for found in lake.ledger.entries().values() if found.sealed_through} == {
         day(0): day(-5)
     }
+
+
+def test_a_day_that_changes_nothing_is_not_blamed(corrected: tuple[Deployment, dict[str, object]]) -> None:
+    """Its ledger entry names the commit before; the day whose batch was corrected keeps its warning."""
+    deployment, _ = corrected
+    write_batches(deployment.folder.parent / "landing", {day(7): []})
+    run = deployment.materialize(day(7), only=("raw_events", "ods_sessions"))
+    assert run.success
+    notes = notes_by_day(deployment.lake.snapshot(ODS_SESSIONS))
+    assert day(7) not in notes
+    assert notes[day(0)]["settled_changed"]["sessions"] == notes[None]["settled_changed"]["sessions"] == 2

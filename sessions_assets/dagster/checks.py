@@ -128,7 +128,7 @@ def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, limits: Limits) 
             opened = lake.open()
             entries = opened.ledger.entries()
             inspected = _inspected(pyspark.spark_session, opened, asked, session_rule.rule)
-            notes = notes_by_day(opened.snapshot(ODS_SESSIONS), entries)
+            notes = notes_by_day(opened.snapshot(ODS_SESSIONS))
         findings = [finding for day, rows in inspected for finding in day_findings(day, rows, entries, limits)]
         findings += [settled_finding(day, notes.get(day)) for day, _ in inspected]
         yield from report(context, ODS_SESSIONS.name, [_evaluation(finding) for finding in findings])

@@ -69,7 +69,7 @@ class RowChanges:
         last: the greatest.
         columns: the columns of the table by name.
         identity: names of those that tell one row from all others.
-        partition: the name of the DATE column by which the table is partitioned.
+        partition: the name of the DATE column by which the table is partitioned; None: it is not.
     """
 
     rows: DataFrame
@@ -80,7 +80,7 @@ class RowChanges:
     last: date
     columns: Mapping[str, Column]
     identity: tuple[str, ...]
-    partition: str
+    partition: str | None
 
     @property
     def number(self) -> int:
@@ -90,6 +90,8 @@ class RowChanges:
     @property
     def within(self) -> str:
         """Return a condition in SQL that holds for all of the rows."""
+        if self.partition is None:
+            return "true"
         return f"{self.partition} BETWEEN DATE'{self.first}' AND DATE'{self.last}'"
 
 
@@ -300,7 +302,7 @@ def _newest(table: DeltaTable) -> int:
 
 def _merge_of(table: DeltaTable, changes: RowChanges) -> DeltaMergeBuilder:
     """Build the MERGE: each change to the row that it means, and an error for any other."""
-    keys = (*changes.identity, changes.partition)
+    keys = (*changes.identity, *([changes.partition] if changes.partition else []))
     # Under names of our own: those of attributes may be any.
     numbered = {name: f"value_{number}" for number, name in enumerate(changes.columns)}
     source = changes.rows.select("change", *[changes.columns[name].alias(n) for name, n in numbered.items()])

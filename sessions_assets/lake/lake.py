@@ -9,7 +9,7 @@ from datetime import date, datetime
 
 from sessions_assets.lake.delta_table import Snapshot, find_snapshot
 from sessions_assets.lake.ledger import Ledger
-from sessions_assets.lake.tables import DELIVERIES, ODS_SESSIONS, Table
+from sessions_assets.lake.tables import DELIVERIES, ODS_SESSIONS, SESSION_CHANGES, SESSIONS, Table
 from sessions_assets.rule.events import ARRIVAL_DAY, KEY_COLUMNS
 from sessions_assets.storage import LOCAL, Storage
 
@@ -61,7 +61,8 @@ class Lake:
         """
         snapshot = self.find(table, version)
         if snapshot is None:
-            raise LakeError(f"{self.path(table)} does not exist: materialize raw_events and ods_sessions first")
+            needed = "sessions" if table in (SESSIONS, SESSION_CHANGES) else "raw_events and ods_sessions"
+            raise LakeError(f"{self.path(table)} does not exist: materialize {needed} first")
         return snapshot
 
 

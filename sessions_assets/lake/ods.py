@@ -5,7 +5,7 @@ Source of the rules: R24 (columns of carried attributes), R31 (change feed).
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from math import ceil
 from typing import Any
@@ -18,7 +18,6 @@ from sessions_assets.lake import writes
 from sessions_assets.lake.commits import id_of, is_ours, notes_of, row_address
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError, literals
-from sessions_assets.lake.ledger import Entry
 from sessions_assets.lake.spark import CHANGE_FEED, read
 from sessions_assets.lake.tables import ODS_SESSIONS, carried_meaning
 from sessions_assets.rule.carried import as_columns, of_stored
@@ -71,19 +70,18 @@ def own_commits(snapshot: Snapshot) -> set[str]:
     return ids
 
 
-def notes_by_day(snapshot: Snapshot, entries: Mapping[date, Entry]) -> dict[date | None, dict[str, Any]]:
-    """Return what the commit that applied a day notes of itself, for the days of the last commits.
+def notes_by_day(snapshot: Snapshot) -> dict[date | None, dict[str, Any]]:
+    """Return what the last commit that changed rows for a day notes of itself, for the days of the last commits.
 
-    None: the first of these commits that changed settled sessions.
+    None: the last of these commits that changed settled sessions.
     """
-    notes = {id_of(commit): notes_of(commit) or {} for commit in snapshot.commits(_COMMITS_LOOKED_AT)}
     found: dict[date | None, dict[str, Any]] = {}
-    for day, entry in entries.items():
-        by = notes.get((entry.applied_by or "").split(" ")[0])
-        if by is not None:
-            found[day] = by
-            if (by.get("settled_changed") or {}).get("sessions"):
-                found.setdefault(None, by)
+    for commit in snapshot.commits(_COMMITS_LOOKED_AT):
+        notes = notes_of(commit) or {}
+        for day in notes.get("days", ()):
+            found.setdefault(date.fromisoformat(day), notes)
+        if (notes.get("settled_changed") or {}).get("sessions"):
+            found.setdefault(None, notes)
     return found
 
 

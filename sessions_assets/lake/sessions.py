@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 
 from sessions_assets.lake import writes
-from sessions_assets.lake.commits import RowChanges, as_text, id_of, notes_of, row_address
+from sessions_assets.lake.commits import RowChanges, id_of, notes_of, row_address
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import ROWS, Lake, LakeError, literals
 from sessions_assets.lake.spark import create, read
@@ -28,15 +28,28 @@ _COMMITS_LOOKED_AT = (1, 10, 100)
 
 @dataclass(frozen=True)
 class Stamp:
-    """The version of ods_sessions that a table equals, the id of its commit, and the first version it knows of."""
+    """The version of ods_sessions that a table equals.
+
+    Attributes:
+        version: its number.
+        commit: the id of its commit.
+        since: the first version from which session_changes follows ids.
+        table_id: that of ods_sessions.
+    """
 
     version: int
     commit: str
     since: int
+    table_id: str
 
     def as_notes(self) -> dict[str, Any]:
         """Return what a commit notes of itself."""
-        return {"ods_version": self.version, "ods_commit": self.commit, "ods_since": self.since}
+        return {
+            "ods_version": self.version,
+            "ods_commit": self.commit,
+            "ods_since": self.since,
+            "ods_id": self.table_id,
+        }
 
 
 class History:
@@ -60,12 +73,17 @@ class History:
 
     def stamp(self, version: int, since: int) -> Stamp:
         """Return the stamp of a table that equals a version."""
-        return Stamp(version, id_of(self._commit(version)), since)
+        return Stamp(version, id_of(self._commit(version)), since, self._ods.table_id)
 
     def has(self, stamp: Stamp) -> bool:
         """Return whether a stamp is of this table: another one may have been at its address."""
         commit = self._find(stamp.version)
         return commit is not None and id_of(commit) == stamp.commit
+
+    def has_forgotten(self, stamp: Stamp) -> bool:
+        """Return whether a stamp is of this table, but of a version that its log no longer has."""
+        is_older = stamp.version < self._ods.version
+        return is_older and stamp.table_id == self._ods.table_id and self._find(stamp.version) is None
 
     def notes(self, version: int) -> dict[str, Any]:
         """Return what the commit of a version notes of itself; nothing if another program made it."""
@@ -84,17 +102,29 @@ class History:
         return self._commit(version)["operation"] not in _NO_ROWS
 
 
-_NO_ROWS = {"OPTIMIZE", "SET TBLPROPERTIES", "ADD COLUMNS", "CREATE TABLE", "VACUUM START", "VACUUM END"}
+_NO_ROWS = {
+    "OPTIMIZE", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "ADD COLUMNS", "CHANGE COLUMN", "CREATE TABLE",
+    "VACUUM START", "VACUUM END",
+}  # fmt: skip
+_ERASURES = {"DELETE", "UPDATE"}
 
 
-def stamp_of(table: Snapshot) -> Stamp | None:
-    """Return the stamp of a table; None: another program has written its rows since, or it has none yet."""
+def stamp_of(table: Snapshot, *, may_lack_rows: bool = False) -> Stamp | None:
+    """Return the stamp of a table; None: another program has written its rows since, or it has none yet.
+
+    Args:
+        table: sessions, or session_changes.
+        may_lack_rows: whether another program may have erased rows, as of a person who asks for it.
+    """
+    others = _NO_ROWS | _ERASURES if may_lack_rows else _NO_ROWS
     for number in _COMMITS_LOOKED_AT:
         for commit in table.commits(number):
             notes = notes_of(commit) or {}
             if "ods_version" in notes:
-                return Stamp(notes["ods_version"], notes["ods_commit"], notes["ods_since"])
-            if commit["operation"] not in _NO_ROWS:
+                return Stamp(
+                    notes["ods_version"], notes["ods_commit"], notes["ods_since"], str(notes.get("ods_id", ""))
+                )
+            if commit["operation"] not in others:
                 return None
     return None
 
@@ -195,18 +225,39 @@ def replace_summaries(spark: SparkSession, lake: Lake, rows: DataFrame, stamp: S
     return lake.snapshot(SESSIONS, writes.replace_all(spark, table, rows, {}, stamp.as_notes()).version)
 
 
-def append_changes(lake: Lake, rows: DataFrame, ods: Snapshot, stamp: Stamp) -> None:
-    """Append the changes of ids of one version, in one commit with the stamp, unless that version is there (R29)."""
-    writer = rows.select(*[column.name for column in SESSION_CHANGES.columns]).write.format("delta").mode("append")
-    # Delta leaves out a commit whose number this table, fed by that one, has had.
-    writer = writer.option("txnAppId", f"session_changes of {ods.table_id}").option("txnVersion", stamp.version)
-    writer.option("userMetadata", as_text(stamp.as_notes())).save(lake.path(SESSION_CHANGES))
+def append_changes(  # noqa: PLR0913, PLR0917 - a commit says what it appends to what
+    spark: SparkSession, lake: Lake, table: Snapshot, rows: DataFrame, number: int, stamp: Stamp
+) -> Snapshot:
+    """Append changes of ids and the stamp, in one commit (R29); return the table after it.
+
+    Args:
+        spark: a session with Delta's extension.
+        lake: where it is.
+        table: session_changes, as this run has read it.
+        rows: the changes.
+        number: of them.
+        stamp: the version up to which they are complete.
+
+    Raises:
+        LakeError: another run has written since.
+    """
+    no_address = F.lit(None).cast("struct<file: string, row_index: bigint>").alias("row_address")
+    columns = {column.name: F.col(column.name) for column in SESSION_CHANGES.columns}
+    new = rows.select(*columns, F.lit(INSERT).alias("change"), no_address)
+    changes = RowChanges(new, number, 0, 0, date.min, date.min, columns, ("ods_version", "old_session_id"), None)
+    made = writes.commit_changes(spark, table, changes, ROWS, stamp.as_notes())
+    return lake.snapshot(SESSION_CHANGES, made.version)
 
 
-def empty_changes(spark: SparkSession, lake: Lake, stamp: Stamp) -> None:
-    """Begin session_changes with a version; rows of an earlier ods_sessions go, in one commit with the stamp."""
+def begin_changes(spark: SparkSession, lake: Lake, stamp: Stamp) -> Snapshot:
+    """Begin session_changes with a version; rows of another ods_sessions go, in one commit with the stamp.
+
+    Raises:
+        LakeError: another run has written since.
+    """
     table = _created(spark, lake, SESSION_CHANGES)
-    writes.replace_all(spark, table, read(spark, table).limit(0), {}, stamp.as_notes())
+    made = writes.replace_all(spark, table, read(spark, table).limit(0), {}, stamp.as_notes())
+    return lake.snapshot(SESSION_CHANGES, made.version)
 
 
 @dataclass(frozen=True)

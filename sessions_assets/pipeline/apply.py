@@ -82,6 +82,7 @@ def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule, calendar: Ca
         absent,
         told(ledger),
         settled(ledger | {e.day: replace(e, applied_at=datetime.now(UTC)) for e in pending}, calendar),
+        ods.commit_id(sessions) if sessions else None,
     )
 
 
@@ -181,7 +182,7 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
             made = writes.commit_changes(spark, sessions, changed, lake.commit, _notes(plan, changes))
             note(f"event dates {changed.first} to {changed.last}, version {made.version}")
     else:
-        made = Committed(sessions.version, ods.commit_id(sessions) if plan.entries else None)
+        made = Committed(sessions.version, plan.ods_commit)
     if plan.entries:
         commit_id = made.txn_id or ods.commit_id(lake.snapshot(ODS_SESSIONS, made.version))
         lake.ledger.record_applied(plan.entries, _applied_by(commit_id, plan.rule), **asdict(plan.final))
@@ -190,6 +191,12 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
 
 
 def _notes(plan: ApplyPlan, changes: Changes) -> dict[str, Any]:
-    """Return what the commit notes of itself: through which date events are final, and what that did not keep (R30)."""
+    """Return what the commit notes of itself: its days, how far dates are final, and what that did not keep (R30)."""
     found = changes.counts.settled
-    return {**asdict(plan.final), "settled_before": plan.settled_through, "settled_changed": asdict(found)}
+    days = [str(day) for day in plan.pending]
+    return {
+        "days": days,
+        **asdict(plan.final),
+        "settled_before": plan.settled_through,
+        "settled_changed": asdict(found),
+    }

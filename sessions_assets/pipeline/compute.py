@@ -48,6 +48,7 @@ class ApplyPlan:
         absent: carried attributes that no batch of the run has.
         settled_through: the latest event date that was ever told to be settled; None: none was.
         final: how far event dates are settled and sealed once the days are applied.
+        ods_commit: the id of the commit of `ods`, asked for at once: later there may be newer ones.
     """
 
     days: tuple[date, ...]
@@ -59,6 +60,7 @@ class ApplyPlan:
     absent: tuple[str, ...] = ()
     settled_through: date | None = None
     final: Settled = NOT_SETTLED
+    ods_commit: str | None = None
 
 
 @dataclass(frozen=True)

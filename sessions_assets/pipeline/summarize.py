@@ -26,6 +26,7 @@ from sessions_assets.lake.sessions import History, Stamp, stamp_of
 from sessions_assets.lake.settled import end_of
 from sessions_assets.lake.spark import computed_once, read, shuffle_partitions_for
 from sessions_assets.lake.tables import ODS_SESSIONS, SESSION_CHANGES, SESSIONS
+from sessions_assets.pipeline.apply import check_rule
 from sessions_assets.pipeline.progress import LOGGER, phase
 from sessions_assets.rule.changes import DELETE, INSERT, UPDATE
 from sessions_assets.rule.events import IDENTITY_COLUMNS
@@ -39,11 +40,13 @@ _BROADCAST_ROWS = 1_000_000
 _OF_FEED = (*IDENTITY_COLUMNS, "session_id", "session_start", "_change_type")
 _OLD, _NEW = ("delete", "update_preimage"), ("insert", "update_postimage")
 
-# What Spark and Delta say when a file or a part of the log is gone that a version needs.
+# What Spark and Delta say when a file or a part of the log is gone that a version needs, and when a version has
+# sessions without an action: another program has damaged it.
 _GONE = re.compile(
     r"FILE_NOT_EXIST|DELTA_FILE_NOT_FOUND|FileNotFoundException|DELTA_MISSING_CHANGE_DATA|DELTA_CHANGE_DATA_FILE_NOT_FOUND"
     r"|DELTA_VERSION_NOT_FOUND"
 )
+_DAMAGED = re.compile(r"DELTA_NOT_NULL_CONSTRAINT_VIOLATED")
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,11 @@ class Summarized:
     settled_moves: int
 
 
-class _Counts:
-    """What the commits that were followed have changed, added up; the fields of `Summarized`."""
+class _Run:
+    """The two tables as this run has left them, and what the commits that it followed have changed, added up."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: Snapshot, id_table: Snapshot) -> None:
+        self.table, self.id_table = table, id_table
         self.rows = Counter({INSERT: 0, UPDATE: 0, DELETE: 0})
         self.moves: Counter[tuple[str, int | None]] = Counter()
         self.settled_moves = 0
@@ -80,10 +84,19 @@ class _Counts:
 
 @dataclass(frozen=True)
 class _Start:
-    """From where the tables are brought on: a version that sessions equals, or is rebuilt at, and why."""
+    """From where the tables are brought on.
+
+    Attributes:
+        base: the version that sessions equals, or is rebuilt at.
+        table: sessions, if it is kept.
+        id_table: session_changes, if it is kept.
+        changes: its stamp.
+        reason: why sessions is rebuilt.
+    """
 
     base: Stamp
     table: Snapshot | None
+    id_table: Snapshot | None
     changes: Stamp | None
     reason: str
 
@@ -115,38 +128,59 @@ class _Job:
 def summarize(spark: SparkSession, lake: Lake, rule: SessionRule) -> Summarized:
     """Bring sessions and session_changes to the newest version of ods_sessions (R28, R29).
 
-    If sessions is lost, damaged, or was written by another program, or if a version that it lacks cannot be read any
-    more, all summaries are computed anew, and the result says why.
+    If sessions is lost, damaged, or was written by another program, or if a version that it lacks cannot be followed,
+    all summaries are computed anew, and the result says why.
 
     Raises:
-        LakeError: there is no ods_sessions, or another run writes one of the two tables.
+        LakeError: there is no ods_sessions, it was built under another rule, or another run writes one of the tables.
     """
     newest = lake.snapshot(ODS_SESSIONS)
+    check_rule(newest, rule)
     job = _Job(spark, lake, rule, newest, History(newest))
     start = _start(job)
     try:
         return _bring_on(job, start)
     except (PySparkException, Py4JError) as error:
-        if start.base.version == newest.version or not _GONE.search(str(error)):
+        if start.base.version == newest.version or not (why := _unfollowable(error)):
             raise
-        reason = f"a version of ods_sessions after {start.base.version} cannot be read any more"
-        anew = job.history.stamp(newest.version, newest.version)
-        return _bring_on(job, _Start(anew, None, start.changes, reason))
+        reason = f"a version of ods_sessions after {start.base.version} {why}"
+        return _bring_on(job, _Start(_newest(job), None, *_told(job), reason))
+
+
+def _unfollowable(error: Exception) -> str:
+    """Return why a version cannot be followed, whatever is done; empty: another attempt may succeed."""
+    if _GONE.search(str(error)):
+        return "cannot be read any more"
+    return "has a session without an action" if _DAMAGED.search(str(error)) else ""
+
+
+def _newest(job: _Job) -> Stamp:
+    return job.history.stamp(job.newest.version, job.newest.version)
 
 
 def _start(job: _Job) -> _Start:
     """Find what can be kept, and from which version the tables are brought on."""
     table, reason = _usable(job.lake, job.history)
     stored = stamp_of(table) if table else None
-    id_table = job.lake.find(SESSION_CHANGES)
-    found = stamp_of(id_table) if id_table else None
-    changes = found if found and job.history.has(found) else None
-    if stored and (changes is None or stored.version <= changes.version):
-        return _Start(stored, table, changes, "")
-    if changes:
+    id_table, changes = _told(job)
+    is_known = changes is not None and job.history.has(changes)
+    if stored and (changes is None or not is_known or stored.version <= changes.version):
+        return _Start(stored, table, id_table, changes, "")
+    if changes and is_known:
         reason = reason or f"session_changes equals version {changes.version} of ods_sessions alone"
-        return _Start(changes, None, changes, reason)
-    return _Start(job.history.stamp(job.newest.version, job.newest.version), None, None, reason)
+        return _Start(changes, None, id_table, changes, reason)
+    return _Start(_newest(job), None, id_table, changes, reason)
+
+
+def _told(job: _Job) -> tuple[Snapshot | None, Stamp | None]:
+    """Return session_changes and its stamp; None: it is not there, or what it holds is of other versions."""
+    table = job.lake.find(SESSION_CHANGES)
+    # Nothing computes its rows again, so what somebody has erased of them is no reason to begin anew.
+    stamp = stamp_of(table, may_lack_rows=True) if table else None
+    if stamp is None or job.history.has(stamp) or job.history.has_forgotten(stamp):
+        return (table, stamp) if stamp else (None, None)
+    LOGGER.warning("session_changes begins anew: version %d, which it equals, is not of ods_sessions", stamp.version)
+    return None, None
 
 
 def _usable(lake: Lake, history: History) -> tuple[Snapshot | None, str]:
@@ -156,39 +190,46 @@ def _usable(lake: Lake, history: History) -> tuple[Snapshot | None, str]:
         return None, "there was no table"
     stamp = stamp_of(table)
     if stamp is None:
-        return None, "another program has written the table"
+        return None, "no run has written the table, or another program since"
+    if history.has_forgotten(stamp):
+        return None, f"the log of ods_sessions no longer has version {stamp.version}, which the table equals"
     if not history.has(stamp):
-        return None, f"version {stamp.version} of ods_sessions, which the table equals, is not of its history"
+        return None, f"version {stamp.version}, which the table equals, is not of this ods_sessions"
     if missing := table.missing_files():
         return None, f"{len(missing)} files of the table are missing"
     return table, ""
 
 
 def _bring_on(job: _Job, start: _Start) -> Summarized:
-    changes = _changes_from(job, start)
-    counts = _Counts()
+    id_table, changes = _begun(job, start)
     table = start.table or _rebuilt(job, replace(start.base, since=changes.since), start.reason)
+    run = _Run(table, id_table)
     for version in range(start.base.version + 1, job.newest.version + 1):
         stamp = job.history.stamp(version, changes.since)
         is_told = version <= changes.version
         if job.history.changes_rows(version):
-            table = _follow(job, stamp, table, counts, is_told=is_told)
+            _follow(job, stamp, run, is_told=is_told)
         elif version == job.newest.version:
-            table = _restamp(job, stamp, table, is_told=is_told)
-    return Summarized(job.newest.version, table.version, start.reason, changes.since, **vars(counts))
+            _restamp(job, stamp, run, is_told=is_told)
+    return Summarized(
+        job.newest.version, run.table.version, start.reason, changes.since, run.rows, run.moves, run.settled_moves
+    )
 
 
-def _changes_from(job: _Job, start: _Start) -> Stamp:
-    """Return the stamp of session_changes; it begins with the base if it is new, or lacks versions before that."""
-    if start.changes and start.changes.version >= start.base.version:
-        return start.changes
+def _begun(job: _Job, start: _Start) -> tuple[Snapshot, Stamp]:
+    """Return session_changes and its stamp; it begins with the base if it is new, or lacks versions before that."""
+    if start.id_table and start.changes:
+        if start.changes.version >= start.base.version:
+            return start.id_table, start.changes
+        begun = replace(start.base, since=start.base.version)
+        LOGGER.warning(
+            "session_changes lacks what happened between versions %d and %d of ods_sessions",
+            start.changes.version, begun.version,
+        )  # fmt: skip
+        none = _no_changes(job.spark)
+        return sessions.append_changes(job.spark, job.lake, start.id_table, none, 0, begun), begun
     begun = replace(start.base, since=start.base.version)
-    if start.changes:
-        sessions.append_changes(job.lake, _no_changes(job.spark), job.newest, begun)
-    else:
-        # It is new, or what it holds is of another ods_sessions.
-        sessions.empty_changes(job.spark, job.lake, begun)
-    return begun
+    return sessions.begin_changes(job.spark, job.lake, begun), begun
 
 
 def _rebuilt(job: _Job, stamp: Stamp, reason: str) -> Snapshot:
@@ -203,8 +244,8 @@ def _rebuilt(job: _Job, stamp: Stamp, reason: str) -> Snapshot:
     return table
 
 
-def _follow(job: _Job, stamp: Stamp, table: Snapshot, counts: _Counts, *, is_told: bool) -> Snapshot:
-    """Bring both tables to a commit of ods_sessions that may have changed rows; return sessions after it."""
+def _follow(job: _Job, stamp: Stamp, run: _Run, *, is_told: bool) -> None:
+    """Bring both tables to a commit of ods_sessions that may have changed rows."""
     rows = job.history.rows(stamp.version)
     with (
         phase(f"version {stamp.version} of ods_sessions") as note,
@@ -214,24 +255,29 @@ def _follow(job: _Job, stamp: Stamp, table: Snapshot, counts: _Counts, *, is_tol
         # Once: it is put together from many files.
         feed = computed_once(ods.read_feed(job.spark, commit).select(*_OF_FEED))
         touched = _touched(feed)
-        touched_sessions, stored_rows, first, last = touched.agg(
-            F.count("*"), F.sum("stored_rows"), F.min("session_start"), F.max("session_start")
-        ).collect()[0]
+        # Dates and numbers: Python would have the instants in the time zone of its process.
+        first, last = F.min("session_start"), F.max("session_start")
+        touched_sessions, stored_rows, first_date, last_date, least, greatest = touched.agg(
+            F.count("*"), F.sum("stored_rows"), F.to_date(first), F.to_date(last), F.unix_micros(first),
+            F.unix_micros(last),
+        ).collect()[0]  # fmt: skip
         if not touched_sessions:
-            return _restamp(job, stamp, table, is_told=is_told)
+            _restamp(job, stamp, run, is_told=is_told)
+            return
         # Spark knows no size of what was checkpointed, and would sort all rows of the dates.
         ids = touched.select("session_id")
         ids = F.broadcast(ids) if touched_sessions < _BROADCAST_ROWS else ids
-        before = sessions.rows_of(job.spark, table, ids, first.date(), last.date())
-        of_dates = read(job.spark, commit).where(F.col("session_start").between(F.lit(first), F.lit(last)))
+        before = sessions.rows_of(job.spark, run.table, ids, first_date, last_date)
+        bounds = [F.timestamp_micros(F.lit(bound)) for bound in (least, greatest)]
+        of_dates = read(job.spark, commit).where(F.col("session_start").between(*bounds))
         after = summaries(of_dates.join(ids, "session_id", "left_semi"))
         states = computed_once(compared(before, after))
         if not is_told:
-            _tell(job, stamp, _id_changes(job, stamp, feed, states, stored_rows), counts)
+            _tell(job, stamp, _id_changes(job, stamp, feed, states, stored_rows), run)
         changed = sessions.counted(states)
-        counts.rows.update(changed.counts)
+        run.rows.update(changed.counts)
         note(", ".join(f"{number} sessions {change}" for change, number in changed.counts.items()))
-        return sessions.commit_summaries(job.spark, job.lake, table, changed, stamp)
+        run.table = sessions.commit_summaries(job.spark, job.lake, run.table, changed, stamp)
 
 
 def _touched(feed: DataFrame) -> DataFrame:
@@ -254,21 +300,25 @@ def _id_changes(job: _Job, stamp: Stamp, feed: DataFrame, states: DataFrame, sto
     return id_changes(moved, states, end_of(date.fromisoformat(settled)) if settled else None, job.rule)
 
 
-def _tell(job: _Job, stamp: Stamp, changes: DataFrame, counts: _Counts) -> None:
+def _tell(job: _Job, stamp: Stamp, changes: DataFrame, run: _Run) -> None:
     """Append the changes of ids of a commit, and count them."""
     changes = computed_once(changes)
+    counted = changes.groupBy("kind", "days_late", "was_settled").count().collect()
+    number = sum(row["count"] for row in counted)
     noted = {"ods_version": F.lit(stamp.version).cast("bigint"), "changed_at": F.lit(job.history.time(stamp.version))}
-    sessions.append_changes(job.lake, changes.withColumns(noted), job.newest, stamp)
-    for row in changes.groupBy("kind", "days_late", "was_settled").count().collect():
-        counts.moves[row["kind"], row["days_late"]] += row["count"]
-        counts.settled_moves += row["count"] if row["was_settled"] else 0
+    rows = changes.withColumns(noted)
+    run.id_table = sessions.append_changes(job.spark, job.lake, run.id_table, rows, number, stamp)
+    for row in counted:
+        run.moves[row["kind"], row["days_late"]] += row["count"]
+        run.settled_moves += row["count"] if row["was_settled"] else 0
 
 
-def _restamp(job: _Job, stamp: Stamp, table: Snapshot, *, is_told: bool) -> Snapshot:
+def _restamp(job: _Job, stamp: Stamp, run: _Run, *, is_told: bool) -> None:
     """Note that both tables equal a version that changed none of their rows."""
     if not is_told:
-        sessions.append_changes(job.lake, _no_changes(job.spark), job.newest, stamp)
-    return sessions.commit_stamp(job.spark, job.lake, table, stamp)
+        none = _no_changes(job.spark)
+        run.id_table = sessions.append_changes(job.spark, job.lake, run.id_table, none, 0, stamp)
+    run.table = sessions.commit_stamp(job.spark, job.lake, run.table, stamp)
 
 
 def _no_changes(spark: SparkSession) -> DataFrame:

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user
 
 from sessions_assets.lake.delta_table import Snapshot
 from sessions_assets.lake.lake import Lake, LakeError
-from sessions_assets.lake.sessions import stamp_of
+from sessions_assets.lake.sessions import History, stamp_of
 from sessions_assets.lake.spark import read
 from sessions_assets.lake.tables import ODS_SESSIONS, SESSIONS
 from sessions_assets.pipeline.progress import phase
@@ -76,7 +76,18 @@ def _judged_tables(lake: Lake) -> tuple[Snapshot, Snapshot]:
     stamp = stamp_of(table)
     if stamp is None:
         raise LakeError(f"another program has written {table.address}: materialize sessions, which mends it")
-    return table, lake.snapshot(ODS_SESSIONS, stamp.version)
+    ods = lake.snapshot(ODS_SESSIONS)
+    if not History(ods).has(stamp):
+        raise LakeError(
+            f"{table.address} equals version {stamp.version} of another {ODS_SESSIONS.name}: materialize sessions"
+        )
+    judged = lake.snapshot(ODS_SESSIONS, stamp.version)
+    if judged.version < ods.version and (missing := judged.missing_files()):
+        raise LakeError(
+            f"{table.address} equals version {stamp.version} of {ods.version} of {ODS_SESSIONS.name}, of which "
+            f"{len(missing)} files are deleted: materialize sessions, which brings it on"
+        )
+    return table, judged
 
 
 def _events(spark: SparkSession, ods: Snapshot) -> DataFrame:

@@ -39,8 +39,10 @@ def summaries(rows: DataFrame) -> DataFrame:
     action = F.when(F.col("is_user_action"), F.struct("timestamp", "event_id"))
     in_sessions = rows.where(F.col("session_id").isNotNull())
     return (
-        in_sessions.groupBy("session_id", "user_id", "product_code", "session_start")
+        in_sessions.groupBy("session_id")
         .agg(
+            # The id tells all three. By the id alone: rows that another program has changed are one session, too.
+            *[F.min(name).alias(name) for name in ("user_id", "product_code", "session_start")],
             F.min(action).alias("first"),
             F.max(action).alias("last"),
             F.count_if("is_user_action").alias("user_actions"),
