@@ -72,8 +72,8 @@ class Lake(lake.Lake):
 
 def naive_rows(snapshot: Snapshot, text: str) -> list[tuple[Any, ...]]:
     """Run SQL on a snapshot; naive times mean UTC."""
-    return [tuple(map(_naive, row)) for row in snapshot.query(text)]
+    return [tuple(map(naive, row)) for row in snapshot.query(text)]
 
 
-def _naive(value: Any) -> Any:  # noqa: ANN401 - a value of any column
+def naive(value: Any) -> Any:  # noqa: ANN401 - a value of any column
     return value.replace(tzinfo=None) if isinstance(value, datetime) else value

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from delta.tables import DeltaTable as SparkTable
+from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
@@ -26,7 +28,8 @@ from sessions_assets.pipeline.land import land
 from sessions_assets.pipeline.summarize import summarize
 from sessions_assets.rule.session_rule import SessionRule
 from sessions_assets_tests.histories import LATENESS_DAYS, TIMEOUTS_BY_PRODUCT, pack, random_history
-from sessions_assets_tests.lakes import Lake
+from sessions_assets_tests.lakes import Lake, naive
+from sessions_assets_tests.pages import Page
 from sessions_assets_tests.reference import (
     Event,
     IdChange,
@@ -223,6 +226,26 @@ def replayed(lake: Lake, table: Table, columns: tuple[str, ...]) -> None:
         assert {row: times for row, times in held.items() if times} == Counter(map(tuple, expected)), (table, version)
 
 
+def replayed_by_delta_rs(
+    lake: Lake, table: Table, columns: tuple[str, ...], removes_files: Callable[[dict[str, Any]], bool]
+) -> None:
+    """So does the feed as delta-rs reads it, but for the commits after which the page reads the whole table."""
+    names = ", ".join(columns)
+    stored = DeltaTable(lake.path(table))
+    for commit in lake.snapshot(table).commits(lake.version(table)):
+        version = int(commit["version"])
+        if commit["operation"] in {"OPTIMIZE", "CREATE TABLE"} or removes_files(commit):
+            continue
+        feed = stored.load_cdf(starting_version=version, ending_version=version).read_all()
+        held = Counter(lake.rows(table, names, version=version - 1))
+        told = [feed.column(name).to_pylist() for name in ("_change_type", *columns)]
+        for kind, *values in zip(*told, strict=True):
+            held[tuple(naive(value) for value in values)] += 1 if kind in {"insert", "update_postimage"} else -1
+        assert {row: times for row, times in held.items() if times} == Counter(
+            lake.rows(table, names, version=version)
+        ), (table, version)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["rows", "merge"])
 def test_any_history_keeps_the_laws(
@@ -237,3 +260,10 @@ def test_any_history_keeps_the_laws(
     assert way == "rows" or place.settled_changed
     replayed(place.lake, ODS_SESSIONS, Row._fields)
     replayed(place.lake, SESSIONS, Summary._fields)
+    (program,) = (text for text in Page("docs/tables.md").code("python") if "def removes_files" in text)
+    page: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as moved:
+        moved.chdir(tmp_path)
+        exec(program, page)  # noqa: S102 - the page's own text
+    replayed_by_delta_rs(place.lake, ODS_SESSIONS, Row._fields, page["removes_files"])
+    replayed_by_delta_rs(place.lake, SESSIONS, Summary._fields, page["removes_files"])
