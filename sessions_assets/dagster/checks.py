@@ -110,7 +110,7 @@ def _checks_of_ods_sessions(days: dg.DailyPartitionsDefinition, limits: Limits) 
         **VIOLATIONS,
         WINDOW: f"each day from {before} days before the day to the day itself was delivered",
         LATE_SHARE: f"at most {limits.late_share:.0%} of the accepted rows are dated before their batch",
-        SETTLED_UNCHANGED: "the run that applied the day left all settled sessions as they were",
+        SETTLED_UNCHANGED: "the last run that changed rows for the day left all settled sessions as they were",
     }
 
     @dg.multi_asset_check(
