@@ -3,9 +3,10 @@
 Must not know Spark, Dagster or what the tables are for.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -29,11 +30,13 @@ class Snapshot:
     Args:
         address: of the table.
         table: the table as delta-rs opened it; nobody may load another version into it.
+        newest: opens its newest version; None: that is the one.
     """
 
-    def __init__(self, address: str, table: DeltaTable) -> None:
+    def __init__(self, address: str, table: DeltaTable, newest: Callable[[], DeltaTable] | None = None) -> None:
         self.address = address
         self._table = table
+        self._newest = newest
 
     @property
     def version(self) -> int:
@@ -66,7 +69,12 @@ class Snapshot:
 
     def commits(self, number: int) -> list[dict[str, Any]]:
         """Return what the log notes of the last commits up to this version, newest first."""
-        return self._table.history(number)
+        if self._newest is None:
+            return self._table.history(number)
+        # Of a table at an older version delta-rs returns the newest commits too, under the numbers of older ones.
+        newest = self._newest()
+        later = newest.version() - self.version
+        return newest.history(number + later)[later:]
 
     def count_rows(self, partition: str, days: Collection[date]) -> dict[date, int]:
         """Count the rows of days by the file statistics of a table that is partitioned by a day; 0 where none are.
@@ -126,11 +134,12 @@ class Snapshot:
 
 def find_snapshot(address: str, options: Mapping[str, str], version: int | None = None) -> Snapshot | None:
     """Open a table as it is now, or as a commit left it; None if there is no table."""
+    opened = partial(DeltaTable, address, storage_options=dict(options))
     try:
-        table = DeltaTable(address, version=version, storage_options=dict(options))
+        table = opened(version=version)
     except TableNotFoundError:
         return None
-    return Snapshot(address, table)
+    return Snapshot(address, table, None if version is None else opened)
 
 
 def _may_hold(first: date | None, last: date | None, days: Collection[date]) -> bool:

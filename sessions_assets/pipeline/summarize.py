@@ -177,9 +177,14 @@ def _told(job: _Job) -> tuple[Snapshot | None, Stamp | None]:
     table = job.lake.find(SESSION_CHANGES)
     # Nothing computes its rows again, so what somebody has erased of them is no reason to begin anew.
     stamp = stamp_of(table, may_lack_rows=True) if table else None
-    if stamp is None or job.history.has(stamp) or job.history.has_forgotten(stamp):
-        return (table, stamp) if stamp else (None, None)
-    LOGGER.warning("session_changes begins anew: version %d, which it equals, is not of ods_sessions", stamp.version)
+    if stamp and (job.history.has(stamp) or job.history.has_forgotten(stamp)):
+        return table, stamp
+    if stamp:
+        LOGGER.warning(
+            "session_changes begins anew: version %d, which it equals, is not of ods_sessions", stamp.version
+        )
+    elif table:
+        LOGGER.warning("session_changes begins anew: no run has begun it, or another program has written it since")
     return None, None
 
 
