@@ -13,6 +13,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 
 from sessions_assets.lake import sessions
+from sessions_assets.lake.commits import as_text
 from sessions_assets.lake.lake import MERGE, ROWS, LakeError
 from sessions_assets.lake.tables import ODS_SESSIONS, SESSION_CHANGES, SESSIONS
 from sessions_assets.landing.batches import Landing
@@ -448,7 +449,7 @@ def test_wrong_summaries_are_found(case: Case) -> None:
     table = DeltaTable.forPath(case.lake.spark, case.lake.path(SESSIONS))
     stamp = sessions.stamp_of(case.lake.snapshot(SESSIONS))
     assert stamp is not None
-    case.lake.spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", sessions.as_text(stamp.as_notes()))
+    case.lake.spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", as_text(stamp.as_notes()))
     try:
         table.update(f"session_id = '{session('10:00')}'", {"user_actions": "user_actions + 1"})
         table.delete(f"session_id = '{session('10:08')}'")
