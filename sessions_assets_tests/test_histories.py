@@ -154,6 +154,13 @@ def play(comparison: Comparison, rng: Random, histories: int, applies: Applies) 
 
 
 @pytest.mark.long
+def test_packed_histories_agree_with_the_model(lake: Lake, tmp_path: Path) -> None:
+    rng = Random(20250310)  # noqa: S311 - repeatable, not secret
+    comparison = Comparison(lake, tmp_path / "landing", timedelta(seconds=300), timeouts=TIMEOUTS_BY_PRODUCT[2])
+    play(comparison, rng, 150, in_halves)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(len(TIMEOUTS)), ids=map(str, TIMEOUTS))
 def test_many_packed_histories_agree_with_the_model(
     number: int, seed: int, number_of_histories: int, lake: Lake, tmp_path: Path
