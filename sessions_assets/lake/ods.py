@@ -57,14 +57,14 @@ def commit_id(snapshot: Snapshot) -> str:
     return id_of(snapshot.commits(1)[0])
 
 
-def own_commits(snapshot: Snapshot) -> set[str]:
-    """Return the ids of the last commits, back to the newest one of another program, that one included.
+def own_commits(snapshot: Snapshot) -> list[str]:
+    """Return the ids of the last commits, newest first, back to the newest one of another program, that one included.
 
     Since each of them nobody but this project has changed the table.
     """
-    ids: set[str] = set()
+    ids: list[str] = []
     for commit in snapshot.commits(_COMMITS_LOOKED_AT):
-        ids.add(id_of(commit))
+        ids.append(id_of(commit))
         if not is_ours(commit):
             break
     return ids

@@ -68,7 +68,9 @@ def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule, calendar: Ca
     sessions = lake.find(ODS_SESSIONS)
     if sessions is not None:
         check_rule(sessions, rule)
-    pending = tuple(_pending(sessions, entries, rule))
+    # Asked for at once: later there may be newer ones.
+    commits = ods.own_commits(sessions) if sessions else []
+    pending = tuple(_pending(commits, entries, rule))
     delivered = {name for entry in entries.values() for name in entry.attribute_names or ()}
     is_empty = not any(entry.rows_accepted for entry in entries.values())
     absent = () if is_empty else tuple(name for name in rule.carried if name not in delivered)
@@ -82,7 +84,7 @@ def plan_apply(lake: Lake, days: Sequence[date], rule: SessionRule, calendar: Ca
         absent,
         told(ledger),
         settled(ledger | {e.day: replace(e, applied_at=datetime.now(UTC)) for e in pending}, calendar),
-        ods.commit_id(sessions) if sessions else None,
+        next(iter(commits), None),
     )
 
 
@@ -115,12 +117,12 @@ def check_rule(sessions: Snapshot, rule: SessionRule) -> None:
         )
 
 
-def _pending(sessions: Snapshot | None, entries: Mapping[date, Entry], rule: SessionRule) -> list[Entry]:
+def _pending(commits: Sequence[str], entries: Mapping[date, Entry], rule: SessionRule) -> list[Entry]:
     """Leave out the days that ods_sessions holds, as they landed and under this code, if nobody else has written it.
 
     Whatever else was applied since, the table is the rule over all deliveries (R18).
     """
-    own = {_applied_by(commit, rule) for commit in ods.own_commits(sessions)} if sessions else set()
+    own = {_applied_by(commit, rule) for commit in commits}
     held = [entry for entry in entries.values() if entry.applied_at and entry.applied_by in own]
     if held:
         LOGGER.info("applied already: %s", ", ".join(str(entry.day) for entry in held))
@@ -193,9 +195,8 @@ def commit(spark: SparkSession, lake: Lake, plan: ApplyPlan, changes: Changes) -
 def _notes(plan: ApplyPlan, changes: Changes) -> dict[str, Any]:
     """Return what the commit notes of itself: its days, how far dates are final, and what that did not keep (R30)."""
     found = changes.counts.settled
-    days = [str(day) for day in plan.pending]
     return {
-        "days": days,
+        "days": [str(day) for day in plan.pending],
         **asdict(plan.final),
         "settled_before": plan.settled_through,
         "settled_changed": asdict(found),

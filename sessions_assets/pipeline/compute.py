@@ -48,7 +48,7 @@ class ApplyPlan:
         absent: carried attributes that no batch of the run has.
         settled_through: the latest event date that was ever told to be settled; None: none was.
         final: how far event dates are settled and sealed once the days are applied.
-        ods_commit: the id of the commit of `ods`, asked for at once: later there may be newer ones.
+        ods_commit: the id of the commit of `ods`; None if there is no table yet, and in a preview.
     """
 
     days: tuple[date, ...]
