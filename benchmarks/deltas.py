@@ -43,6 +43,11 @@ def file_sizes(table: Path) -> list[int]:
     return sizes
 
 
+def feed_sizes(table: Path) -> list[int]:
+    """Return the bytes of each file that its commits wrote for the change data feed alone."""
+    return [file.stat().st_size for file in table.glob("_change_data/**/*.parquet")]
+
+
 def touched_dates(table: Path, read_version: int) -> list[str]:
     """Return the event dates of which the commits after a version added or removed a file."""
     return sorted({action["partitionValues"]["pdate"] for _, action in _actions(table, read_version)})

@@ -133,7 +133,7 @@ def _command(goal: Goal, asked: Asked) -> str:
     """Write the command that gives the number; what is as by default is left out."""
     if goal.is_from_comparison:
         return f"make bench DAYS={asked.days} EVENTS={asked.events}"
-    usual = {"events": goal.events, "history": 400, "repeats": 3, "seed": 1, "driver_memory": "8g"}
+    usual = {"events": goal.events, "days": 30, "history": 400, "repeats": 3, "seed": 1, "driver_memory": "8g"}
     given = {name: getattr(asked, name) for name, value in usual.items() if getattr(asked, name) != value}
     options = [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
     return " ".join(["python -m benchmarks.goals", goal.name, *options])

@@ -12,6 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from benchmarks.deltas import feed_sizes
 from benchmarks.lakes import RULE, days_of, land_and_apply, session
 from benchmarks.meters import Measured, measured_on
 from sessions_assets.lake.tables import ODS_SESSIONS, SESSIONS
@@ -32,7 +33,7 @@ def main(name: str) -> None:
     for day in days_of(folder)[-3:]:
         found[DAY] = measured_on(lake.spark, partial(land_and_apply, lake, folder, [day]))
         found[DAY_OF_SESSIONS] = measured_on(lake.spark, partial(summarize, lake.spark, lake, RULE))
-    feed = sum(file.stat().st_size for file in (folder / "lake").glob("*/_change_data/**/*.parquet"))
+    feed = sum(size for table in (ODS_SESSIONS, SESSIONS) for size in feed_sizes(Path(lake.path(table))))
     shutil.rmtree(lake.path(SESSIONS))
     found[ANEW] = measured_on(lake.spark, partial(summarize, lake.spark, lake, RULE))
     found[AGGREGATE] = measured_on(lake.spark, partial(_aggregate, lake, folder / "aggregate"))

@@ -27,19 +27,15 @@ TABLES = [RAW_EVENTS, ODS_SESSIONS, SESSIONS, SESSION_CHANGES]
 DUCKDB_WITH_EXTENSION = PROJECT / ".tools" / "duckdb"
 
 
-def by_spark(address: str, spark: SparkSession) -> pa.Table:
-    return spark.read.format("delta").load(address).toArrow()
-
-
-def by_delta_rs(address: str, _: SparkSession) -> pa.Table:
+def by_delta_rs(address: str) -> pa.Table:
     return pa.table(QueryBuilder().register("t", DeltaTable(address)).execute("SELECT * FROM t").read_all())
 
 
-def by_polars(address: str, _: SparkSession) -> pa.Table:
+def by_polars(address: str) -> pa.Table:
     return pl.scan_delta(address).collect().to_arrow()
 
 
-def by_duckdb_through_delta_rs(address: str, _: SparkSession) -> pa.Table:
+def by_duckdb_through_delta_rs(address: str) -> pa.Table:
     stored = QueryBuilder().register("t", DeltaTable(address)).execute("SELECT * FROM t")
     assert stored is not None
     return duckdb.sql("SELECT * FROM stored").to_arrow_table()
@@ -62,17 +58,24 @@ def _canonical(value: Any) -> Any:  # noqa: ANN401 - a value of any column
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
+@pytest.fixture(scope="module")
+def by_spark(demo_run: Demo, spark: SparkSession) -> dict[str, pa.Table]:
+    """The tables of the demo as Spark reads them, by their names."""
+    lake = demo_run.folder / "lake"
+    return {table.name: spark.read.format("delta").load(str(lake / table.name)).toArrow() for table in TABLES}
+
+
 @pytest.mark.parametrize("read", [by_delta_rs, by_polars, by_duckdb_through_delta_rs])
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_a_reader_reads_what_spark_reads(
-    table: Table, read: Callable[[str, SparkSession], pa.Table], demo_run: Demo, spark: SparkSession
+    table: Table, read: Callable[[str], pa.Table], demo_run: Demo, by_spark: dict[str, pa.Table]
 ) -> None:
-    address = str(demo_run.folder / "lake" / table.name)
-    assert hash_of(read(address, spark), table) == hash_of(by_spark(address, spark), table)
+    rows = read(str(demo_run.folder / "lake" / table.name))
+    assert hash_of(rows, table) == hash_of(by_spark[table.name], table)
 
 
-def test_a_row_more_or_less_is_another_hash(demo_run: Demo, spark: SparkSession) -> None:
-    rows = by_spark(str(demo_run.folder / "lake" / SESSIONS.name), spark)
+def test_a_row_more_or_less_is_another_hash(by_spark: dict[str, pa.Table]) -> None:
+    rows = by_spark[SESSIONS.name]
     changed = rows.set_column(0, "session_id", pa.array(["?", *rows["session_id"].to_pylist()[1:]]))
     hashes = {hash_of(those, SESSIONS) for those in (rows, rows.slice(1), pa.concat_tables([rows, rows[:1]]), changed)}
     assert len(hashes) == 4
@@ -81,7 +84,7 @@ def test_a_row_more_or_less_is_another_hash(demo_run: Demo, spark: SparkSession)
 @pytest.mark.stack
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_the_extension_of_duckdb_reads_what_spark_reads(
-    table: Table, demo_run: Demo, spark: SparkSession, tmp_path: Path
+    table: Table, demo_run: Demo, by_spark: dict[str, pa.Table], tmp_path: Path
 ) -> None:
     """In a process of its own, with the DuckDB that the extension fits."""
     address, copy = demo_run.folder / "lake" / table.name, tmp_path / "copy.parquet"
@@ -91,4 +94,4 @@ def test_the_extension_of_duckdb_reads_what_spark_reads(
     )
     environment = os.environ | {"PYTHONPATH": str(DUCKDB_WITH_EXTENSION), "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)  # noqa: S603 - our own program
-    assert hash_of(pq.read_table(copy), table) == hash_of(by_spark(str(address), spark), table)
+    assert hash_of(pq.read_table(copy), table) == hash_of(by_spark[table.name], table)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from delta.tables import DeltaTable
+from deltalake import DeltaTable as DeltaLake
 from pyspark.sql import SparkSession
 
 from sessions_assets.lake import sessions
@@ -396,6 +397,22 @@ def test_an_older_copy_of_ods_sessions_is_another_history(pending: Case, tmp_pat
     apply(pending.lake.spark, pending.lake, [day(4)], RULE)
     pending.summarize()
     assert pending.changes() == [(5, IdChange(session("09:57"), session("09:54"), "renamed", 4))]
+    pending.check()
+
+
+def test_a_version_that_the_log_has_lost_is_said(pending: Case, caplog: pytest.LogCaptureFixture) -> None:
+    """Delta deletes parts of a log that are older than a month: what was told before stays, with a gap after it."""
+    pending.summarize()
+    pending.deliver(event("a", "09:57"), number=3)
+    log = Path(pending.lake.path(ODS_SESSIONS)) / "_delta_log"
+    DeltaLake(pending.lake.path(ODS_SESSIONS)).create_checkpoint()
+    for version in range(4):
+        (log / f"{version:020}.json").unlink()
+    done = pending.summarize()
+    assert done.rebuilt == "the log of ods_sessions no longer has version 3, which the table equals"
+    assert done.since == 4
+    assert "session_changes lacks what happened between versions 3 and 4 of ods_sessions" in caplog.text
+    assert pending.changes() == JOINED
     pending.check()
 
 

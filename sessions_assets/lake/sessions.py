@@ -114,7 +114,7 @@ def stamp_of(table: Snapshot, *, may_lack_rows: bool = False) -> Stamp | None:
 
     Args:
         table: sessions, or session_changes.
-        may_lack_rows: whether another program may have erased rows, as of a person who asks for it.
+        may_lack_rows: whether another program may have erased rows, for example at the request of a person.
     """
     others = _NO_ROWS | _ERASURES if may_lack_rows else _NO_ROWS
     for number in _COMMITS_LOOKED_AT:

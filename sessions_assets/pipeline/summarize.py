@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import NamedTuple
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -82,6 +83,13 @@ class _Run:
         self.settled_moves = 0
 
 
+class _Stamped(NamedTuple):
+    """A table that is kept, and the version that it equals."""
+
+    table: Snapshot
+    stamp: Stamp
+
+
 @dataclass(frozen=True)
 class _Start:
     """From where the tables are brought on.
@@ -89,15 +97,13 @@ class _Start:
     Attributes:
         base: the version that sessions equals, or is rebuilt at.
         table: sessions, if it is kept.
-        id_table: session_changes, if it is kept.
-        changes: its stamp.
+        told: session_changes, if it is kept.
         reason: why sessions is rebuilt.
     """
 
     base: Stamp
     table: Snapshot | None
-    id_table: Snapshot | None
-    changes: Stamp | None
+    told: _Stamped | None
     reason: str
 
 
@@ -144,7 +150,7 @@ def summarize(spark: SparkSession, lake: Lake, rule: SessionRule) -> Summarized:
         if start.base.version == newest.version or not (why := _unfollowable(error)):
             raise
         reason = f"a version of ods_sessions after {start.base.version} {why}"
-        return _bring_on(job, _Start(_newest(job), None, *_told(job), reason))
+        return _bring_on(job, _Start(_newest(job), None, _told(job), reason))
 
 
 def _unfollowable(error: Exception) -> str:
@@ -160,81 +166,80 @@ def _newest(job: _Job) -> Stamp:
 
 def _start(job: _Job) -> _Start:
     """Find what can be kept, and from which version the tables are brought on."""
-    table, reason = _usable(job.lake, job.history)
-    stored = stamp_of(table) if table else None
-    id_table, changes = _told(job)
-    is_known = changes is not None and job.history.has(changes)
-    if stored and (changes is None or not is_known or stored.version <= changes.version):
-        return _Start(stored, table, id_table, changes, "")
-    if changes and is_known:
-        reason = reason or f"session_changes equals version {changes.version} of ods_sessions alone"
-        return _Start(changes, None, id_table, changes, reason)
-    return _Start(_newest(job), None, id_table, changes, reason)
+    kept, reason = _usable(job)
+    told = _told(job)
+    # Up to a version that the log no longer has nothing can be brought on.
+    known = told.stamp if told and job.history.has(told.stamp) else None
+    if kept and (known is None or kept.stamp.version <= known.version):
+        return _Start(kept.stamp, kept.table, told, "")
+    if known:
+        reason = reason or f"session_changes equals version {known.version} of ods_sessions alone"
+        return _Start(known, None, told, reason)
+    return _Start(_newest(job), None, told, reason)
 
 
-def _told(job: _Job) -> tuple[Snapshot | None, Stamp | None]:
-    """Return session_changes and its stamp; None: it is not there, or what it holds is of other versions."""
+def _told(job: _Job) -> _Stamped | None:
+    """Return session_changes; None: it is not there, or what it holds is of other versions."""
     table = job.lake.find(SESSION_CHANGES)
+    if table is None:
+        return None
     # Nothing computes its rows again, so what somebody has erased of them is no reason to begin anew.
-    stamp = stamp_of(table, may_lack_rows=True) if table else None
+    stamp = stamp_of(table, may_lack_rows=True)
     if stamp and (job.history.has(stamp) or job.history.has_forgotten(stamp)):
-        return table, stamp
-    if stamp:
-        LOGGER.warning(
-            "session_changes begins anew: version %d, which it equals, is not of ods_sessions", stamp.version
-        )
-    elif table:
-        LOGGER.warning("session_changes begins anew: no run has begun it, or another program has written it since")
-    return None, None
+        return _Stamped(table, stamp)
+    why = (
+        f"version {stamp.version}, which it equals, is not of this ods_sessions"
+        if stamp
+        else "no run has begun it, or another program has written it since"
+    )
+    LOGGER.warning("session_changes begins anew: %s", why)
+    return None
 
 
-def _usable(lake: Lake, history: History) -> tuple[Snapshot | None, str]:
+def _usable(job: _Job) -> tuple[_Stamped | None, str]:
     """Return sessions if its summaries can be kept, and if not, why."""
-    table = lake.find(SESSIONS)
+    table = job.lake.find(SESSIONS)
     if table is None:
         return None, "there was no table"
     stamp = stamp_of(table)
     if stamp is None:
         return None, "no run has written the table, or another program since"
-    if history.has_forgotten(stamp):
+    if job.history.has_forgotten(stamp):
         return None, f"the log of ods_sessions no longer has version {stamp.version}, which the table equals"
-    if not history.has(stamp):
+    if not job.history.has(stamp):
         return None, f"version {stamp.version}, which the table equals, is not of this ods_sessions"
     if missing := table.missing_files():
         return None, f"{len(missing)} files of the table are missing"
-    return table, ""
+    return _Stamped(table, stamp), ""
 
 
 def _bring_on(job: _Job, start: _Start) -> Summarized:
-    id_table, changes = _begun(job, start)
-    table = start.table or _rebuilt(job, replace(start.base, since=changes.since), start.reason)
-    run = _Run(table, id_table)
+    told = _begun(job, start)
+    since = told.stamp.since
+    table = start.table or _rebuilt(job, replace(start.base, since=since), start.reason)
+    run = _Run(table, told.table)
     for version in range(start.base.version + 1, job.newest.version + 1):
-        stamp = job.history.stamp(version, changes.since)
-        is_told = version <= changes.version
+        stamp = job.history.stamp(version, since)
+        is_told = version <= told.stamp.version
         if job.history.changes_rows(version):
             _follow(job, stamp, run, is_told=is_told)
         elif version == job.newest.version:
             _restamp(job, stamp, run, is_told=is_told)
     return Summarized(
-        job.newest.version, run.table.version, start.reason, changes.since, run.rows, run.moves, run.settled_moves
+        job.newest.version, run.table.version, start.reason, since, run.rows, run.moves, run.settled_moves
     )
 
 
-def _begun(job: _Job, start: _Start) -> tuple[Snapshot, Stamp]:
-    """Return session_changes and its stamp; it begins with the base if it is new, or lacks versions before that."""
-    if start.id_table and start.changes:
-        if start.changes.version >= start.base.version:
-            return start.id_table, start.changes
-        begun = replace(start.base, since=start.base.version)
-        LOGGER.warning(
-            "session_changes lacks what happened between versions %d and %d of ods_sessions",
-            start.changes.version, begun.version,
-        )  # fmt: skip
-        none = _no_changes(job.spark)
-        return sessions.append_changes(job.spark, job.lake, start.id_table, none, 0, begun), begun
+def _begun(job: _Job, start: _Start) -> _Stamped:
+    """Return session_changes; it begins with the base if it is new, or lacks versions before that."""
     begun = replace(start.base, since=start.base.version)
-    return sessions.begin_changes(job.spark, job.lake, begun), begun
+    if start.told is None:
+        return _Stamped(sessions.begin_changes(job.spark, job.lake, begun), begun)
+    if start.told.stamp.version >= begun.version:
+        return start.told
+    lacking = start.told.stamp.version, begun.version
+    LOGGER.warning("session_changes lacks what happened between versions %d and %d of ods_sessions", *lacking)
+    return _Stamped(_tell_nothing(job, begun, start.told.table), begun)
 
 
 def _rebuilt(job: _Job, stamp: Stamp, reason: str) -> Snapshot:
@@ -321,9 +326,13 @@ def _tell(job: _Job, stamp: Stamp, changes: DataFrame, run: _Run) -> None:
 def _restamp(job: _Job, stamp: Stamp, run: _Run, *, is_told: bool) -> None:
     """Note that both tables equal a version that changed none of their rows."""
     if not is_told:
-        none = _no_changes(job.spark)
-        run.id_table = sessions.append_changes(job.spark, job.lake, run.id_table, none, 0, stamp)
+        run.id_table = _tell_nothing(job, stamp, run.id_table)
     run.table = sessions.commit_stamp(job.spark, job.lake, run.table, stamp)
+
+
+def _tell_nothing(job: _Job, stamp: Stamp, id_table: Snapshot) -> Snapshot:
+    """Note that session_changes is complete up to a version; return it after that."""
+    return sessions.append_changes(job.spark, job.lake, id_table, _no_changes(job.spark), 0, stamp)
 
 
 def _no_changes(spark: SparkSession) -> DataFrame:
