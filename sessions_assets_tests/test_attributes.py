@@ -222,6 +222,14 @@ PARQUET: dict[str, tuple[Callable[[], dict[str, Any]], Any]] = {
         ),
         [{"d": "1.50", "b": "true", "i": "-1", "u": "18446744073709551615", "day": "2025-03-10"}],
     ),
+    "decimals of more digits than Spark has": (
+        lambda: columns(
+            5,
+            d=pa.array([Decimal("1.50"), Decimal("-0.005"), None, -Decimal(10**70), Decimal(0)], pa.decimal256(76, 3)),
+            l=pa.array([Decimal(12), None, None, None, None], pa.decimal256(39, 0)),
+        ),
+        [{"d": "1.500", "l": "12"}, {"d": "-0.005"}, {}, {"d": f"-1{'0' * 70}.000"}, {"d": "0.000"}],
+    ),
     "bytes": (lambda: columns(2, x=pa.array([b"\xff\x00", b"text"])), [{"x": "0xFF00"}, {"x": "text"}]),
     "no value": (lambda: columns(x=pa.nulls(1, pa.string())), [{}]),
 }

@@ -66,6 +66,12 @@ def long_lake(costs: Costs) -> Lake:
     return costs.after(DAYS[:12])
 
 
+@pytest.fixture(scope="module")
+def short_lake(costs: Costs) -> Lake:
+    """The same last days."""
+    return costs.after(DAYS[5:12])
+
+
 class OneMoreDay(NamedTuple):
     """What it costs to land and apply one more day of a lake, and how its changes are computed."""
 
@@ -128,9 +134,9 @@ def test_the_plan_has_one_shuffle_of_rows_and_one_sort(one_more_day: OneMoreDay)
 
 
 @pytest.mark.long
-def test_a_longer_history_costs_nothing(costs: Costs, one_more_day: OneMoreDay) -> None:
+def test_a_longer_history_costs_nothing(costs: Costs, short_lake: Lake, one_more_day: OneMoreDay) -> None:
     """Rows before the oldest event of the batch are not read; Delta's log knows a few files more."""
-    short, long = one_more_day_of(costs.after(DAYS[5:12]), costs).applied, one_more_day.applied
+    short, long = one_more_day_of(costs.copy(short_lake, "one more of few"), costs).applied, one_more_day.applied
     assert long["MB of the table"] > 1.1 * short["MB of the table"]
     for counted in ("spark jobs", "stages", "rows written"):
         assert long[counted] == short[counted]
@@ -153,10 +159,10 @@ def summaries_of_one_more_day(lake: Lake, costs: Costs) -> tuple[dict[str, float
 
 
 @pytest.mark.long
-def test_summaries_cost_what_was_touched(costs: Costs, long_lake: Lake) -> None:
+def test_summaries_cost_what_was_touched(costs: Costs, long_lake: Lake, short_lake: Lake) -> None:
     """A longer history costs nothing; each summary that changes is written once; the change feed has no files (R31)."""
     long, changed = summaries_of_one_more_day(costs.copy(long_lake, "summaries"), costs)
-    short, _ = summaries_of_one_more_day(costs.after(DAYS[5:12]), costs)
+    short, _ = summaries_of_one_more_day(costs.copy(short_lake, "summaries of few"), costs)
     for counted in ("spark jobs", "stages", "rows written"):
         assert long[counted] == short[counted]
     assert long["rows written"] == changed > 50

@@ -32,6 +32,8 @@ _SPARK_SETTINGS = {
     # R10: times are UTC wherever the machine stands; casts that fail must be asked for with try_.
     "spark.sql.session.timeZone": "UTC",
     "spark.executor.extraJavaOptions": "-Duser.timezone=UTC",
+    # To note which line of Python made a column takes several calls to the JVM for each, and only helps to debug.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     # The names of files are UTF-8, whatever the locale of a worker.
     "spark.executorEnv.LC_ALL": "C.UTF-8",
     "spark.sql.ansi.enabled": "true",

@@ -9,7 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from decimal import Decimal
+from functools import partial, reduce
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -29,6 +30,7 @@ from sessions_assets.landing.rows import (
     origin,
     reading,
     shown,
+    with_workers_of_this_python,
 )
 from sessions_assets.rule.events import INVALID_UTF8, quoted
 from sessions_assets.rule.input_format import InputFormat
@@ -36,7 +38,9 @@ from sessions_assets.rule.input_format import InputFormat
 _CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"}
 _NESTED = re.compile(r"struct|array|map|variant")
 # What Spark says of a file with a column that it does not read.
-_UNREAD_TYPE = re.compile(r"PARQUET_TYPE_\w+|UNSUPPORTED_TIME_TYPE|ILLEGAL_PARQUET|Unrecognized Parquet type")
+_UNREAD_TYPE = re.compile(
+    r"PARQUET_TYPE_\w+|UNSUPPORTED_TIME_TYPE|ILLEGAL_PARQUET|Unrecognized Parquet type|DECIMAL_PRECISION_EXCEEDS"
+)
 _PER_SECOND = {"MILLIS": 1000, "MICROS": 1_000_000, "NANOS": 1_000_000_000}
 # Spark's own formats end with the milliseconds.
 _TIMES_AS_JSON = {
@@ -113,7 +117,9 @@ def _may_be_special(read_as: DataType) -> bool:
 def _kind(in_file: Any) -> str:  # noqa: ANN401 - a Java object
     """Return what the file says that a column is, if Spark takes it for a plain value, or fails at its extremes."""
     kind = str(in_file.getLogicalTypeAnnotation() or "")
-    return kind if kind.startswith(("TIMESTAMP", "TIME", "UUID")) and not kind.startswith("TIMESTAMP(MICROS") else ""
+    # A decimal is among those asked for only if Spark has not so many digits.
+    is_special = kind.startswith(("TIMESTAMP", "TIME", "UUID", "DECIMAL"))
+    return kind if is_special and not kind.startswith("TIMESTAMP(MICROS") else ""
 
 
 def _read_as(found: DataType, kind: str) -> DataType:
@@ -170,6 +176,8 @@ def read_parquet(
     schema = layout.struct
     rows = spark.read.schema(schema).parquet(*[literal_path(file) for file in files])
     spelled = check_names(files[0], schema.names, input_format)
+    if any(kind.startswith("DECIMAL") for kind in layout.kinds):
+        with_workers_of_this_python(spark)
     texts = {field.name: _text(field, kind) for field, kind in zip(schema, layout.kinds, strict=True)}
     columns = columns_of_events(input_format, lambda column: texts[spelled[column]])
     position = schema.names.index(spelled["timestamp"])
@@ -237,10 +245,22 @@ def _text(field: StructField, kind: str) -> Column:
         return F.concat(F.date_format(seconds, "HH:mm:ss"), _fraction(value, per_second))
     if kind.startswith("UUID"):
         return F.regexp_replace(F.lower(F.hex(value)), "^(.{8})(.{4})(.{4})(.{4})", "$1-$2-$3-$4-")
+    if kind.startswith("DECIMAL"):
+        scale = int(re.split(r"[(,)]", kind)[2])
+        return F.udf(partial(_text_of_decimal, scale=scale), "string", useArrow=False)(value)
     if isinstance(field.dataType, BinaryType):
         return value.cast("string")
     as_json = F.to_json(value, {**_TIMES_AS_JSON, "ignoreNullFields": "false"})
     return as_json if _NESTED.match(field.dataType.simpleString()) else value.cast("string")
+
+
+def _text_of_decimal(big_endian: bytes | None, scale: int) -> str | None:
+    """Return all digits of a number that is stored as a whole one, `scale` of them behind the point."""
+    if big_endian is None:
+        return None
+    whole = int.from_bytes(big_endian, "big", signed=True)
+    digits = tuple(map(int, str(abs(whole))))
+    return f"{Decimal((int(whole < 0), digits, -scale)):f}"
 
 
 def _text_of_time(count: Column, kind: str) -> Column:
