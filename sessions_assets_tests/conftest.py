@@ -68,8 +68,8 @@ _FOR_TINY_DATA = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     # Of the plans of files with thousands of columns only a few.
     "spark.sql.ui.retainedExecutions": "20",
-    # The threads of the default collector would take the second core from the compiler. With a small young generation what
-    # a query leaves behind is moved to the old one, which then has to be collected for a second each time.
+    # The threads of the default collector would take the second core from the compiler. With a small young generation
+    # what a query leaves behind is moved to the old one, which then has to be collected for a second each time.
     "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC -Xms4g -Xmn2500m",
 }
 

@@ -1,8 +1,11 @@
 """Raw is lossless (R23): what JSON and Parquet bring beside an event is kept, and an odd value spoils one row (R8)."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,9 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 from sessions_assets.lake.tables import RAW_EVENTS, RAW_QUARANTINE
+from sessions_assets.landing import decimals
 from sessions_assets.landing.batches import DeliveryError, Landing
 from sessions_assets.landing.readers import read_rows
 from sessions_assets.pipeline.land import land
@@ -233,6 +238,22 @@ PARQUET: dict[str, tuple[Callable[[], dict[str, Any]], Any]] = {
     "bytes": (lambda: columns(2, x=pa.array([b"\xff\x00", b"text"])), [{"x": "0xFF00"}, {"x": "text"}]),
     "no value": (lambda: columns(x=pa.nulls(1, pa.string())), [{}]),
 }
+
+
+@pytest.mark.parametrize(
+    ("whole", "scale", "text"),
+    [(-5, 3, "-0.005"), (10**76 - 1, 0, "9" * 76), (0, 2, "0.00"), (120, -2, "12000"), (None, 3, None)],
+)
+def test_decimals_of_any_digits_and_workers_need_not_have_this_package(
+    whole: int | None, scale: int, text: str | None
+) -> None:
+    stored = whole if whole is None else whole.to_bytes(32, "big", signed=True)
+    code = (
+        f"import pickle, sys\nsys.modules['sessions_assets'] = None\nprint(pickle.load(sys.stdin.buffer)({stored!r}))"
+    )
+    sent = cloudpickle.dumps(partial(decimals.text_of_decimal, scale=scale))
+    out = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True)  # noqa: S603
+    assert out.stdout.decode().strip() == str(text)
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial, reduce
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
+from pyspark.cloudpickle import register_pickle_by_value
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark user reads at once
 from pyspark.sql.types import BinaryType, DataType, LongType, StructField, StructType
 
+from sessions_assets.landing import decimals
 from sessions_assets.landing.batches import DeliveryError
 from sessions_assets.landing.rows import (
     Source,
@@ -49,6 +50,9 @@ _TIMES_AS_JSON = {
 }
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """Of the years 1 to 9999, since 1970."""
+
+# Spark's workers need not have this package.
+register_pickle_by_value(decimals)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -247,20 +251,11 @@ def _text(field: StructField, kind: str) -> Column:
         return F.regexp_replace(F.lower(F.hex(value)), "^(.{8})(.{4})(.{4})(.{4})", "$1-$2-$3-$4-")
     if kind.startswith("DECIMAL"):
         scale = int(re.split(r"[(,)]", kind)[2])
-        return F.udf(partial(_text_of_decimal, scale=scale), "string", useArrow=False)(value)
+        return F.udf(partial(decimals.text_of_decimal, scale=scale), "string", useArrow=False)(value)
     if isinstance(field.dataType, BinaryType):
         return value.cast("string")
     as_json = F.to_json(value, {**_TIMES_AS_JSON, "ignoreNullFields": "false"})
     return as_json if _NESTED.match(field.dataType.simpleString()) else value.cast("string")
-
-
-def _text_of_decimal(big_endian: bytes | None, scale: int) -> str | None:
-    """Return all digits of a number that is stored as a whole one, `scale` of them behind the point."""
-    if big_endian is None:
-        return None
-    whole = int.from_bytes(big_endian, "big", signed=True)
-    digits = tuple(map(int, str(abs(whole))))
-    return f"{Decimal((int(whole < 0), digits, -scale)):f}"
 
 
 def _text_of_time(count: Column, kind: str) -> Column:
