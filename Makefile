@@ -58,8 +58,9 @@ test-long: setup-dev ## more histories, crashes, mutations: half an hour
 
 test-mutations: setup-dev ## of these mutations, costs, hundreds of histories: a quarter of an hour
 	$(BIN)/python -m pytest -m long $(if $(SEED),--seed=$(SEED)) --histories=$(or $(HISTORIES),300) \
-		-k 'not many_packed and not expiry and not merge' \
-		$(addprefix sessions_assets_tests/test_,mutations.py costs.py histories.py histories_plain.py session_histories.py)
+		$(addprefix sessions_assets_tests/test_,mutations.py costs.py histories_plain.py \
+		histories.py::test_packed_histories_agree_with_the_model \
+		'session_histories.py::test_any_history_keeps_the_laws[rows]')
 
 test-stack: setup-dev jars-s3 tools ## through real servers and a real browser: half an hour
 	$(BIN)/python -m pytest -m stack $(if $(SCREENSHOTS),--screenshots=$(SCREENSHOTS))

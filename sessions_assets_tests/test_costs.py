@@ -37,8 +37,10 @@ class Costs:
         self.landing = Landing(str(folder / "landing"))
 
     def after(self, days: list[date]) -> Lake:
-        """Make a lake that holds these days, applied in one run."""
-        lake = Lake(self._spark, str(self._folder / f"lake of {len(days)} days"))
+        """Make a lake that holds these days, applied in one run; once, since whoever gets it may write to it."""
+        place = self._folder / f"lake of {len(days)} days"
+        place.mkdir()
+        lake = Lake(self._spark, str(place))
         land(lake.spark, lake, self.landing, days, LATENESS_DAYS)
         apply(lake.spark, lake, days, SessionRule())
         return lake
@@ -68,7 +70,7 @@ def long_lake(costs: Costs) -> Lake:
 
 @pytest.fixture(scope="module")
 def short_lake(costs: Costs) -> Lake:
-    """The same last days."""
+    """A lake with a shorter history and the same last days."""
     return costs.after(DAYS[5:12])
 
 

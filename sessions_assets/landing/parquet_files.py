@@ -121,7 +121,7 @@ def _may_be_special(read_as: DataType) -> bool:
 def _kind(in_file: Any) -> str:  # noqa: ANN401 - a Java object
     """Return what the file says that a column is, if Spark takes it for a plain value, or fails at its extremes."""
     kind = str(in_file.getLogicalTypeAnnotation() or "")
-    # A decimal is among those asked for only if Spark has not so many digits.
+    # Only a decimal of more digits than Spark has gets here: the others are read as decimals.
     is_special = kind.startswith(("TIMESTAMP", "TIME", "UUID", "DECIMAL"))
     return kind if is_special and not kind.startswith("TIMESTAMP(MICROS") else ""
 
